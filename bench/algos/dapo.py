@@ -1,0 +1,223 @@
+"""DAPO as PPO+DA (Wang et al. 2019), and its baseline PPO with V-trace advantages (1/eta = 0).
+
+Per policy version: every actor generates whole roll-outs with the published policy pi_t; they enter the replay;
+then M updates, each on roll-outs drawn uniformly from the replay, of
+
+    L = - mean min(w B, clip(w, 1 - e, 1 + e) B) + b 0.5 mean min(w, 3) (V - v)^2 - c H
+    B = A / rms(A) - (1/eta) D,    A_i = q_i - V_i (V-trace),    D_i = Q_pi(f)_i,    f = log pi - log pi_t
+
+then the policy is published. Everything in B is a constant under differentiation.
+Source: eq. 11, 12, 14, 19, 20, algorithm 1; where paper and released code differ, spec/dapo.md 1.9:
+
+D1  pi_t(a|s) is the probability stored by the actor, so it differs from sample to sample; there is no snapshot.
+D2  The product inside D runs from k = 1 (1.9 item 1); 1-step is D = f by horizon = 0, not by c_D = 0 (item 2).
+D3  The advantage is divided by its root mean square over the batch and not centred; D is not scaled (item 5).
+D4  The last step of a roll-out uses the stored TD(lambda) return of the behaviour values, which is bootstrapped
+    from the value after the actor's chunk (item 6).
+D5  Episode starts reset V-trace, D and the LSTM alike (items 7, 8); the stored LSTM state is the one before the
+    step (item 9).
+D6  A time limit bootstraps: gamma V_t(last observation) enters the stored reward, the discount is 0.
+D7  The schedule is synchronous: the paper's learner trains on 100 updates while its actors generate the next 14 336
+    steps; here the two take turns, with the same reuse, replay and therefore the same distribution of staleness.
+D8  A run whose steps end within a version trains on that rest with updates in proportion.
+D9  Steps that the protocol forced (FIRE after a reset) have weight 0 and are cut off from their neighbours.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench import seeding
+from bench.config import DapoConfig, RunConfig
+from bench.envs.base import Step, VecEnv
+from bench.loop import is_boundary
+from bench.nets import ActorCritic
+from bench.ops.divergences import DIVERGENCES, multi_step
+from bench.ops.losses import categorical_entropy, importance_ratio, ppo_clip, rms_normalise, value_loss, weighted_mean
+from bench.ops.returns import td_lambda, vtrace
+from bench.replay import RolloutReplay
+
+Batch = dict[str, Tensor]
+HEADS = ("h", "c")  # fields that a roll-out needs at its first step only
+
+
+class Dapo:
+    """Actor and learner of one run."""
+
+    def __init__(self, run: RunConfig, env: VecEnv):
+        assert isinstance(run.algo, DapoConfig)
+        self.config = run.algo
+        self.device = torch.device(run.device)
+        self.net = ActorCritic(env.obs_shape, env.num_actions, recurrent=self.config.recurrent,
+                               generator=seeding.generator(run.seed, "init")).to(self.device)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate,
+                                          eps=self.config.adam_eps, fused=True)
+        self.generators = {name: seeding.generator(run.seed, name) for name in ("policy", "replay", "diagnostics")}
+        self.num_envs = env.num_envs
+        self.collect = self.config.collect_per_env(env.num_envs)
+        capacity = min(self.config.replay_capacity, max(self.collect, run.steps // env.num_envs))
+        self.replay = RolloutReplay(capacity, env.num_envs)
+        self.state = self.net.initial_state(env.num_envs, self.device)
+        self.chunk: list[Batch] = []  # steps of the version being generated, [actors, ...] each
+        self.generated = self.trained = self.updates = self.version = 0
+
+    # --- acting ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Sample an action per environment from the published policy and keep what the learner will need."""
+        x = torch.from_numpy(obs)
+        h, c = self.state
+        logits, value, self.state = self.net(x.to(self.device).unsqueeze(0), self.state,
+                                             torch.from_numpy(start).to(self.device).unsqueeze(0))
+        log_p = logits[0].log_softmax(-1).cpu()
+        action = torch.multinomial(log_p.exp(), 1, generator=self.generators["policy"])
+        self.chunk.append({"obs": x, "action": action[:, 0], "log_mu": log_p.gather(1, action)[:, 0],  # D1
+                           "v": value[0].cpu(), "start": torch.from_numpy(start), "h": h.cpu(), "c": c.cpu()})  # D5
+        return action[:, 0].numpy()
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, start: np.ndarray, step: Step) -> dict[str, float]:
+        """Add what the action led to; learn when the version's roll-outs are complete."""
+        reward = torch.from_numpy(step.reward)
+        if step.truncated.any():
+            last = self._value(step.final_obs, np.zeros_like(start))
+            reward = reward + self.config.gamma * last * torch.from_numpy(step.truncated)  # D6
+        discount = self.config.gamma * torch.from_numpy(~is_boundary(step)).float()
+        self.chunk[-1].update(r=reward, discount=discount, weight=torch.from_numpy(step.acted).float())  # D9
+        self.generated += self.num_envs
+        self.last_obs, self.last_start = step.obs, is_boundary(step)
+        return self._learn() if len(self.chunk) == self.collect else {}
+
+    def finish(self) -> dict[str, float]:
+        """Learn from an incomplete version at the end of the run."""
+        return self._learn() if self.chunk else {}  # D8
+
+    @torch.no_grad()
+    def _value(self, obs: np.ndarray, start: np.ndarray) -> Tensor:
+        """Value of observations that follow the last step, from the actors' present LSTM state. `[actors]`."""
+        _, value, _ = self.net(torch.from_numpy(obs).to(self.device).unsqueeze(0), self.state,
+                               torch.from_numpy(start).to(self.device).unsqueeze(0))
+        return value[0].cpu()
+
+    # --- learning ----------------------------------------------------------------------------------------------
+
+    def _learn(self) -> dict[str, float]:
+        """Move the chunk into the replay, make the version's updates, publish. Returns the version's metrics."""
+        updates = self.config.updates_per_version * len(self.chunk) // self.collect
+        self._store_chunk()
+        if self.generated < self.config.burn_in or self.replay.size < self.config.rollout_length:
+            return {}
+        rows = [self._update() for _ in range(updates)]
+        metrics = {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]} if rows else {}
+        if rows and self.config.diagnostics_every and self.version % self.config.diagnostics_every == 0:
+            metrics["pg_var"] = self._gradient_variance()
+        self.version += 1
+        return {"version": self.version, "updates": self.updates, "trained": self.trained,
+                "reuse": self.trained / self.generated, "lr": self._learning_rate(), **metrics}
+
+    @torch.no_grad()
+    def _store_chunk(self) -> None:
+        chunk = {name: torch.stack([step[name] for step in self.chunk]) for name in self.chunk[0]}
+        v = chunk.pop("v")
+        v_next = torch.cat([v[1:], self._value(self.last_obs, self.last_start).unsqueeze(0)])
+        chunk["ret"] = td_lambda(chunk["r"], chunk["discount"], v_next, lam=self.config.lam)  # D4
+        chunk["born"] = torch.full_like(chunk["action"], self.updates)
+        self.replay.extend(chunk)
+        self.chunk = []
+
+    def _sample(self, generator: str) -> Batch:
+        rollouts = self.config.batch_size // self.config.rollout_length
+        batch = self.replay.sample(rollouts, self.config.rollout_length, self.generators[generator], HEADS)
+        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+
+    def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Present log-probabilities of the stored actions, values and entropies, `[T, N]` each, with gradient."""
+        logits, v, _ = self.net(batch["obs"], (batch["h"], batch["c"]), batch["start"])
+        log_pi = logits.log_softmax(-1).gather(-1, batch["action"].unsqueeze(-1)).squeeze(-1)
+        return log_pi, v, categorical_entropy(logits)
+
+    def _targets(self, batch: Batch, log_pi: Tensor, v: Tensor, ratio: Tensor) -> tuple[Tensor, ...]:
+        """B of the clipped surrogate, the value target, the raw advantage and D: constants, `[T, N]` each."""
+        cfg = self.config
+        v, ratio = v.detach(), ratio.detach()
+        v_target, q = vtrace(batch["r"], batch["discount"], v, ratio, batch["ret"][-1],
+                             rho_bar=cfg.rho_v, c_bar=cfg.c_v)
+        advantage = q - v
+        f = DIVERGENCES[cfg.divergence](log_pi.detach(), batch["log_mu"])
+        d = multi_step(f, batch["discount"], ratio, c_bar=cfg.c_d, rho_bar=cfg.rho_d, horizon=cfg.horizon)  # D2
+        b = rms_normalise(advantage, batch["weight"]) - cfg.inv_eta * d  # D3
+        return b, v_target, advantage, d
+
+    def _update(self) -> Batch:
+        """One gradient step. Returns its metrics as tensors, so that nothing waits for the device."""
+        cfg = self.config
+        batch = self._sample("replay")
+        weight = batch["weight"]
+        log_pi, v, entropy = self._evaluate(batch)
+        ratio = importance_ratio(log_pi, batch["log_mu"], clip=cfg.log_ratio_clip)
+        b, v_target, advantage, d = self._targets(batch, log_pi, v, ratio)
+        loss_policy = ppo_clip(ratio, b, clip=cfg.clip, weight=weight)
+        loss_value = value_loss(v, v_target, ratio, ratio_cap=cfg.value_ratio_cap, weight=weight)
+        mean_entropy = weighted_mean(entropy, weight)
+        loss = loss_policy + cfg.value_coef * loss_value - cfg.entropy_coef * mean_entropy
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), cfg.max_grad_norm)
+        self.optimizer.param_groups[0]["lr"] = self._learning_rate()
+        self.optimizer.step()
+        staleness = weighted_mean((self.updates - batch["born"]).float(), weight)
+        self.updates += 1
+        self.trained += cfg.batch_size
+        with torch.no_grad():
+            d_mean = weighted_mean(d, weight)
+            return {"loss_policy": loss_policy.detach(), "loss_value": loss_value.detach(),
+                    "entropy": mean_entropy.detach(), "grad_norm": grad_norm.detach(), "staleness": staleness,
+                    "kl": weighted_mean(batch["log_mu"] - log_pi, weight), "ratio": weighted_mean(ratio, weight),
+                    "clipped": weighted_mean(((ratio - 1).abs() > cfg.clip).float(), weight),
+                    "advantage_rms": weighted_mean(advantage.square(), weight).sqrt(),
+                    "d_mean": d_mean, "d_var": weighted_mean((d - d_mean).square(), weight)}
+
+    def _learning_rate(self) -> float:
+        """Linear in the trained steps, whatever the length of this run: a short run is the start of a long one."""
+        return self.config.learning_rate * max(0.0, 1 - self.trained / self.config.lr_horizon)
+
+    def _gradient_variance(self) -> float:
+        """Total variance over roll-outs of the policy gradient, sum over parameters of the sample variance.
+
+        Drawn from a generator of its own, so that measuring does not change the run.
+        """
+        cfg = self.config
+        batch = self._sample("diagnostics")
+        with torch.no_grad():
+            log_pi, v, _ = self._evaluate(batch)
+            ratio = importance_ratio(log_pi, batch["log_mu"], clip=cfg.log_ratio_clip)
+            b = self._targets(batch, log_pi, v, ratio)[0]
+        parameters = list(self.net.parameters())
+        gradients = []
+        for n in range(b.shape[1]):
+            one = {name: x[n:n + 1] if name in HEADS else x[:, n:n + 1] for name, x in batch.items()}
+            log_pi, _, _ = self._evaluate(one)
+            ratio = importance_ratio(log_pi, one["log_mu"], clip=cfg.log_ratio_clip)
+            loss = ppo_clip(ratio, b[:, n:n + 1], clip=cfg.clip, weight=one["weight"])
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+            gradients.append(torch.cat([g.flatten() for g in grads if g is not None]))
+        return torch.stack(gradients).var(dim=0).sum().item()
+
+    # --- keeping -----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, optimiser, counters and generators (not the replay)."""
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "counters": {name: getattr(self, name) for name in ("generated", "trained", "updates", "version")},
+                "generators": {name: generator.get_state() for name, generator in self.generators.items()}}
+
+    def parameters_sha256(self) -> str:
+        """Hash of all parameters by name."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.net.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()

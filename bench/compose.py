@@ -1,0 +1,140 @@
+"""From override strings to a typed configuration, and from a configuration to its identity.
+
+Hydra composes, OmegaConf checks types, the dataclasses of bench.config check values; whatever is wrong becomes
+one sentence that names the key (`UserError`).
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.config import SCHEMAS, RunConfig, SuiteConfig
+from bench.errors import UserError
+
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+# Keys that say where a run lives or is shown, not what it computes.
+NOT_IDENTITY = ("logger", "store", "run_dir")
+
+
+def register() -> None:
+    """Make the schemas and the resolver of conf/ known to Hydra; may be called again."""
+    for group, name, node in SCHEMAS:
+        ConfigStore.instance().store(group=group, name=name, node=node, provider="bench.config")
+    OmegaConf.register_new_resolver("if", lambda test, yes, no: yes if test else no, replace=True)
+
+
+def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
+    """Compose conf/<config_name>.yaml with overrides. Errors: `UserError`, one sentence."""
+    register()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return hydra_compose(config_name, overrides=overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: Hydra's, of a group's value
+        raise UserError(_sentence(error, config_name)) from None
+
+
+def to_run_config(config: DictConfig) -> RunConfig:
+    """Convert once to dataclasses, which check their values. Errors: `UserError`."""
+    return _to_object(config, RunConfig)
+
+
+def to_suite_config(config: DictConfig) -> SuiteConfig:
+    """Like `to_run_config`, for conf/suite.yaml."""
+    return _to_object(config, SuiteConfig)
+
+
+def _to_object(config: DictConfig, kind: type) -> Any:
+    try:
+        result = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(_sentence(error, "config")) from None
+    if not isinstance(result, kind):
+        raise TypeError(f"composed a {type(result).__name__}, expected a {kind.__name__}")
+    return result
+
+
+def to_container(config: DictConfig) -> dict[str, Any]:
+    """Plain nested dictionary, interpolations resolved; a missing value is an error."""
+    try:
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(_sentence(error, "config")) from None
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def identity(container: Mapping[str, Any]) -> str:
+    """Hash of what a run computes: the resolved configuration without logger and paths.
+
+    The order of the keys does not matter. Returns 64 hexadecimal digits (SHA-256).
+    """
+    science = {key: value for key, value in container.items() if key not in NOT_IDENTITY}
+    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()
+
+
+def run_name(container: Mapping[str, Any]) -> str:
+    """Name of the run's directory: readable, and unique by the first digits of its identity."""
+    task = re.sub(r"[^A-Za-z0-9]+", "_", str(container["env"]["task"]))
+    return f"{container['algo']['name']}-{task}-s{container['seed']}-{identity(container)[:12]}"
+
+
+def split_sweep(overrides: list[str]) -> list[list[str]]:
+    """Expand comma lists and ranges as Hydra's own multirun does, so that all jobs can be checked before one."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise UserError(_sentence(error, "config")) from None
+    parsed = [override for override in parsed if override.get_key_element() not in ("hydra", "hydra.mode")
+              and not override.get_key_element().startswith("hydra.")]
+    return [job for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
+
+
+def _sentence(error: BaseException, config_name: str) -> str:
+    """One sentence from the errors of Hydra and OmegaConf, which speak in several lines."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    text = str(cause or error)
+    first = text.splitlines()[0].rstrip(".")
+    key = str(getattr(cause, "full_key", None) or (m[1] if (m := re.search(r"full_key: (\S+)", text)) else ""))
+    if re.search(r"not in struct|is not in|not in '\w+Config'", text) and key:
+        return f"there is no key {key!r}{_nearest_key(key, config_name)}"
+    if missing := re.search(r"Could not (?:find|override) '([^'@]+)[^']*'.*?Available options in '([^']+)':\n(.*?)(?:\n\s*\n|\nConfig search|$)",
+                            text, re.S):
+        options = [name for name in missing[3].split() if not name.endswith("_schema")]
+        return f"there is no {missing[1]!r} in conf/; available in {missing[2]}: {', '.join(options)}"
+    if wrong := re.search(r"Value '([^']*)' of type '(\w+)' could not be converted to (\w+)", text):
+        hint = "; write a million as 1_000_000" if wrong[2] == "float" else ""
+        return f"{key} is {wrong[1]!r} ({wrong[2]}); allowed: {wrong[3].lower()}{hint}"
+    if assigned := re.search(r"Invalid type assigned: \w+ is not a subclass of \w+. value: (\S+)", text):
+        return f"{key} is a group of keys; choose a preset with {key.replace('.', '/')}={assigned[1]}"
+    if "missing mandatory value" in text.lower():
+        return f"{key} has no value; give one on the command line or choose a preset with hparams=..."
+    if first.startswith("Ambiguous value"):
+        return f"{first}; several values need -m, a list needs brackets"
+    return f"{key}: {first}" if key and key not in first else first
+
+
+def _nearest_key(key: str, config_name: str) -> str:
+    known = [f"{group}.{name}" if group else name
+             for group, _, node in SCHEMAS for name in node.__dataclass_fields__]
+    near = difflib.get_close_matches(key, known, n=1)
+    if not near:
+        return f"; `python -m bench{'' if config_name == 'config' else '.suite'} --cfg job` prints all"
+    return f"; the nearest is {near[0]!r}"

@@ -1,0 +1,123 @@
+"""Atari games through ALE's vector emulator, played by a stated protocol (conf/env/protocol/).
+
+Choices where the emulator and the original wrappers (openai/baselines, gym NoFrameskip-v4) differ:
+A1  Life loss: `life_loss_info` ends the learner's episode and leaves the game running, as EpisodicLife does.
+A2  The steps that the original makes inside `reset` (a no-op after a life loss, FIRE, action 2) are made here as
+    ordinary steps whose action is forced; `Step.acted` is False and learners give them no weight.
+A3  The no-reward limit and the frame cap reset the emulator. The original leaves the game running when lives are
+    left; its score counter then spans resets (spec/dapo.md 1.10). Such a game is recorded as cut.
+A4  Random starts: 0 .. noop_max - 1 raw no-op frames (the emulator's), the original 1 .. noop_max.
+A5  The frame stack is not cleared by a life loss; the original clears it. Single frames are not concerned.
+"""
+
+from functools import cache
+
+import ale_py
+import numpy as np
+from ale_py import roms
+from ale_py.registration import rom_id_to_name
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from bench.config import AtariConfig
+from bench.envs.base import Step
+
+SCREEN = 84  # pixels, Mnih et al. 2015
+NOOP, FIRE, SECOND = 0, 1, 2
+
+
+@cache
+def rom_ids() -> dict[str, str]:
+    """Games by their published name (CamelCase) to the emulator's (snake_case)."""
+    return {rom_id_to_name(rom): rom for rom in roms.get_all_rom_ids()}
+
+
+def task_names() -> list[str]:
+    """All games that the emulator ships, in CamelCase."""
+    return sorted(rom_ids())
+
+
+def rom_path(task: str) -> str:
+    """File of the game's ROM, whose hash goes into the manifest."""
+    return str(roms.get_rom_path(rom_ids()[task]))
+
+
+def make(config: AtariConfig, threads: int) -> "AtariEnv":
+    """Build the games of a run. Args: threads: emulator threads; results do not depend on them."""
+    return AtariEnv(config, threads)
+
+
+class AtariEnv:
+    """B copies of one game. Every argument of the emulator is given: none of its defaults is the protocol."""
+
+    def __init__(self, config: AtariConfig, threads: int):
+        protocol = self.protocol = config.protocol
+        self.num_envs = config.num_envs
+        self._ale = AtariVectorEnv(
+            rom_ids()[config.task], config.num_envs, batch_size=0, num_threads=threads, thread_affinity_offset=-1,
+            max_num_frames_per_episode=protocol.max_frames,
+            repeat_action_probability=protocol.repeat_action_probability,
+            full_action_space=protocol.full_action_space, continuous=False, continuous_action_threshold=0.5,
+            autoreset_mode=AutoresetMode.SAME_STEP, img_height=SCREEN, img_width=SCREEN, grayscale=True,
+            stack_num=config.frame_stack, frameskip=protocol.frame_skip, maxpool=protocol.frame_skip > 1,
+            noop_max=protocol.noop_max, episodic_life=False, life_loss_info=protocol.life_loss_terminates,
+            reward_clipping=False, use_fire_reset=False)
+        # The constructor writes into a dictionary that all vector environments of the process share.
+        self._ale.metadata = dict(self._ale.metadata)
+        self.meanings = tuple(action.name for action in self._ale.ale.get_action_set())
+        self.num_actions = len(self.meanings)
+        self.obs_shape = (config.frame_stack, SCREEN, SCREEN)
+        self.obs_dtype = np.dtype(np.uint8)
+        has_fire = protocol.fire_sequence and len(self.meanings) > SECOND and self.meanings[FIRE] == "FIRE"
+        # Forced actions after a life loss; after a reset of the game they begin with the second.
+        self._script = np.array([NOOP, *([FIRE, SECOND] if has_fire else [])] if protocol.fire_sequence else [])
+
+    def reset(self, seeds: np.ndarray) -> np.ndarray:
+        """Start all games. Args: seeds: `[B]` in [0, 2**31). Returns frames `[B, stack, 84, 84]` uint8."""
+        if seeds.shape != (self.num_envs,) or seeds.min() < 0 or seeds.max() >= 2**31:
+            raise ValueError(f"seeds must be {self.num_envs} integers in [0, 2**31), got {seeds}")
+        obs, info = self._ale.reset(seed=seeds.astype(np.int64))
+        self._origin = info["frame_number"] - info["episode_frame_number"]
+        self._idle = np.zeros(self.num_envs, dtype=np.int64)
+        self._scripted = np.full(self.num_envs, min(1, len(self._script)))
+        return np.asarray(obs)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Take one action per game. An action outside the game's set is refused: the emulator would hang."""
+        if actions.shape != (self.num_envs,) or actions.min() < 0 or actions.max() >= self.num_actions:
+            raise ValueError(f"actions must be {self.num_envs} integers in [0, {self.num_actions}), got {actions}")
+        acted = self._scripted >= len(self._script)
+        if not acted.all():
+            actions = np.where(acted, actions, np.append(self._script, NOOP)[self._scripted])
+        obs, raw, terminated, truncated, info = self._ale.step(actions.astype(np.int64))
+        # Frames before the present game: they grow exactly when the emulator reset itself.
+        origin = info["frame_number"] - info["episode_frame_number"]
+        game_over, self._origin = origin != self._origin, origin
+        final_obs = obs
+        if game_over.any():
+            final_obs = np.where(game_over[:, None, None, None], info["final_obs"], obs)
+        truncated &= ~terminated
+        ended = terminated | truncated
+        self._idle = np.where(ended | (raw != 0), 0, self._idle + 1)
+        if (limit := self.protocol.no_reward_limit) and (stuck := self._idle > limit).any():
+            obs, info = self._ale.reset(options={"reset_mask": stuck})
+            self._origin = info["frame_number"] - info["episode_frame_number"]
+            self._idle[stuck] = 0
+            truncated, ended, game_over = truncated | stuck, ended | stuck, game_over | stuck
+        self._scripted = np.minimum(self._scripted + 1, len(self._script))
+        self._scripted[ended] = np.where(game_over, min(1, len(self._script)), 0)[ended]
+        cut = truncated.copy()
+        if self.protocol.limits_terminate:
+            terminated, truncated = ended, np.zeros_like(truncated)
+        reward = np.sign(raw) if self.protocol.sign_rewards else raw
+        return Step(obs, reward.astype(np.float32), terminated, truncated, final_obs, acted,
+                    raw.astype(np.float64), game_over, cut)
+
+    def close(self) -> None:
+        """Stop the emulators."""
+        self._ale.close()
+
+
+def emulator_version() -> str:
+    """Version of the emulator, which is part of the protocol."""
+    return str(ale_py.__version__)

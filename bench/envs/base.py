@@ -1,0 +1,43 @@
+"""What every environment looks like to the loop: a batch of B sub-environments stepped together."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class Step(NamedTuple):
+    """One step of all B sub-environments. Arrays have B as first axis.
+
+    A sub-environment resets itself when it ends (`obs` is then the first observation of what follows, and
+    `final_obs` the true last one), so every step is a real transition. Episodes as the learner sees them
+    (`terminated`, `truncated`) and full games as scores count them (`game_over`) differ on Atari, where the
+    loss of a life ends the first and not the second.
+    """
+
+    obs: np.ndarray  # [B, *obs_shape] what the agent acts on next
+    reward: np.ndarray  # [B] float32, what the learner is given (clipped if the protocol says so)
+    terminated: np.ndarray  # [B] bool, the future is worth nothing: discount 0
+    truncated: np.ndarray  # [B] bool, cut by a limit: bootstrap from final_obs; never together with terminated
+    final_obs: np.ndarray  # [B, *obs_shape] the transition's own next observation, before any reset
+    acted: np.ndarray  # [B] bool, False where the protocol forced the action (e.g. FIRE after a reset)
+    raw_reward: np.ndarray  # [B] float64, unclipped
+    game_over: np.ndarray  # [B] bool, a full game ended here: its score is recorded
+    game_cut: np.ndarray  # [B] bool, that game was ended by a limit, not by its own rules
+
+
+class VecEnv(Protocol):
+    """A batch of environments. Construction does not start them; `reset` seeds and starts all of them."""
+
+    num_envs: int
+    obs_shape: tuple[int, ...]
+    obs_dtype: np.dtype
+    num_actions: int
+
+    def reset(self, seeds: np.ndarray) -> np.ndarray:
+        """Start all sub-environments. Args: seeds: `[B]` int64 in [0, 2**31). Returns `[B, *obs_shape]`."""
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Take one action per sub-environment. Args: actions: `[B]` int64 in [0, num_actions)."""
+
+    def close(self) -> None:
+        """Release the sub-environments."""

@@ -1,0 +1,74 @@
+"""Where a run comes from: code, versions, hardware, and how repeatable it is."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.config import RunConfig
+
+PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "mujoco", "hydra-core", "omegaconf", "pandas")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@cache
+def _git(*arguments: str) -> bytes | None:
+    """Output of git in the project's folder, or None where it is no git checkout."""
+    try:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+@cache
+def _cpu() -> str:
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _rom_sha256(config: RunConfig) -> str | None:
+    if config.env.suite != "atari":
+        return None
+    from bench.envs import atari
+    return hashlib.sha256(Path(atari.rom_path(config.env.task)).read_bytes()).hexdigest()
+
+
+def determinism(config: RunConfig) -> str:
+    """The level of repeatability of this run, in words."""
+    if config.device != "cpu":
+        return "statistical: GPU kernels may differ from run to run"
+    if config.threads > 1:
+        return "statistical: convolutions on several CPU threads differ from run to run"
+    return "bitwise: same seed, machine type and versions give the same parameters"
+
+
+def collect(config: RunConfig) -> dict[str, Any]:
+    """The manifest at the start of a run. Commit and diff are null outside a git checkout."""
+    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+    return {
+        "commit": commit.decode().strip() if commit else None,
+        "dirty_sha256": hashlib.sha256(diff).hexdigest() if diff else None,
+        "versions": {"python": platform.python_version(),
+                     **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        "rom_sha256": _rom_sha256(config),
+        "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "machine": platform.machine(),
+                     "gpu": torch.cuda.get_device_name() if config.device == "cuda" else None,
+                     "host": platform.node(), "system": platform.platform()},
+        "threads": config.threads,
+        "determinism": determinism(config),
+        "tf32": torch.backends.cudnn.allow_tf32 if config.device == "cuda" else None,
+        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

@@ -1,0 +1,103 @@
+"""Losses and the small functions they are made of. A loss is to be minimised; means are weighted means.
+
+`weight` is 1 where the agent chose the action and 0 where the protocol forced it.
+"""
+
+import torch
+from torch import Tensor
+
+from bench.ops.returns import require_shape
+
+
+def weighted_mean(x: Tensor, weight: Tensor) -> Tensor:
+    """sum(weight x) / sum(weight), and 0 where all weights are 0. Never waits for the device.
+
+    Args:
+        x, weight: the same shape; weights are not negative.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(x.shape), weight=weight)
+    total = weight.sum()
+    return (weight * x).sum() / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def importance_ratio(log_pi: Tensor, log_mu: Tensor, *, clip: float) -> Tensor:
+    """exp( clip(log pi - log mu, -clip, clip) ), differentiable in log_pi.
+
+    Source: the authors' code of Wang et al. 2019 (clip 10; not in the paper).
+
+    Args:
+        log_pi: log-probability of the action taken, under the policy being trained.
+        log_mu: the same as stored by the actor, same shape; a constant.
+        clip: bound on the log-ratio, in nats.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(log_pi.shape), log_mu=log_mu)
+    return torch.exp((log_pi - log_mu.detach()).clamp(-clip, clip))
+
+
+@torch.no_grad()
+def rms_normalise(a: Tensor, weight: Tensor, *, eps: float = 1e-4, floor: float = 1e-8) -> Tensor:
+    """a / ( sqrt( max(mean a^2, floor) ) + eps ): a scale, no centring.
+
+    Source: the authors' code of Wang et al. 2019 (not in the paper); without it the divergence weight has
+    no fixed unit.
+
+    Args:
+        a: advantages of the whole batch, any shape.
+        weight: same shape; the steps the mean is taken over. All steps are scaled.
+        eps, floor: values of that code.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return a / (weighted_mean(a.square(), weight).clamp(min=floor).sqrt() + eps)
+
+
+def ppo_clip(ratio: Tensor, advantage: Tensor, *, clip: float, weight: Tensor) -> Tensor:
+    """- mean min( w B, clip(w, 1 - clip, 1 + clip) B ), B a constant.
+
+    Source: Wang et al. 2019, eq. 19 (there the quantity to maximise); Schulman et al. 2017, eq. 7. With
+    B = normalised advantage - D / eta it is PPO+DA, with B = the advantage alone PPO.
+
+    Args:
+        ratio: w, carries the gradient; any shape.
+        advantage: B, same shape, detached here.
+        clip: half-width of the interval around 1.
+        weight: same shape.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(ratio.shape), advantage=advantage)
+    b = advantage.detach()
+    return -weighted_mean(torch.minimum(ratio * b, ratio.clamp(1 - clip, 1 + clip) * b), weight)
+
+
+def value_loss(v: Tensor, target: Tensor, ratio: Tensor, *, ratio_cap: float, weight: Tensor) -> Tensor:
+    """0.5 mean( min(w, ratio_cap) (v - target)^2 ), w and target constants.
+
+    Source: Wang et al. 2019, eq. 14; the cap (3) is in the authors' code only.
+
+    Args:
+        v: values of the critic, carries the gradient; any shape.
+        target: same shape, detached here.
+        ratio: w, same shape, detached here.
+        ratio_cap: upper bound on w.
+        weight: same shape.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(v.shape), target=target, ratio=ratio)
+    capped = ratio.detach().clamp(max=ratio_cap)
+    return 0.5 * weighted_mean(capped * (v - target.detach()).square(), weight)
+
+
+def categorical_entropy(logits: Tensor) -> Tensor:
+    """- sum_a p_a log p_a of the softmax of finite logits, in nats.
+
+    Args:
+        logits: `[..., A]`. Returns `[...]`.
+    """
+    log_p = torch.log_softmax(logits, dim=-1)
+    return -(log_p.exp() * log_p).sum(-1)

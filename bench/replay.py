@@ -1,0 +1,62 @@
+"""Replay of roll-outs: first in first out per actor, sampled uniformly with replacement."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class RolloutReplay:
+    """A ring of steps per actor, from which roll-outs of consecutive steps are drawn.
+
+    Every field is a tensor `[time, actors, ...]`. Roll-outs may begin at any step and cross episodes (the fields
+    carry the boundaries), but never the place where the newest step meets the oldest.
+    Source: Wang et al. 2019, Table 1 and appendix A.3 (spec/dapo.md 1.9 item 10: 16 384 steps per actor).
+
+    Args:
+        capacity: steps kept per actor.
+        num_envs: actors.
+    """
+
+    def __init__(self, capacity: int, num_envs: int):
+        self.capacity = capacity
+        self.num_envs = num_envs
+        self.fields: dict[str, Tensor] = {}
+        self.size = 0  # steps held per actor
+        self.next = 0  # where the next step is written
+
+    def extend(self, chunk: Mapping[str, Tensor]) -> None:
+        """Append steps. Args: chunk: field -> `[steps, actors, ...]`, at most `capacity` steps."""
+        steps = len(next(iter(chunk.values())))
+        if steps > self.capacity:
+            raise ValueError(f"a chunk of {steps} steps does not fit a replay of {self.capacity}")
+        if not self.fields:
+            self.fields = {name: torch.empty((self.capacity, *value.shape[1:]), dtype=value.dtype)
+                           for name, value in chunk.items()}
+        first = min(steps, self.capacity - self.next)
+        for name, value in chunk.items():
+            self.fields[name][self.next:self.next + first] = value[:first]
+            self.fields[name][:steps - first] = value[first:]
+        self.next = (self.next + steps) % self.capacity
+        self.size = min(self.size + steps, self.capacity)
+
+    def sample(self, rollouts: int, length: int, generator: torch.Generator,
+               heads: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """Draw roll-outs uniformly with replacement over actors and starting steps.
+
+        Args:
+            rollouts: how many, N.
+            length: steps of each, T; at most the steps held.
+            heads: fields that are wanted at the first step only.
+
+        Returns: field -> `[T, N, ...]`, or `[N, ...]` for `heads`.
+        """
+        if length > self.size:
+            raise ValueError(f"roll-outs of {length} steps from a replay that holds {self.size}")
+        offset = torch.randint(self.size - length + 1, (rollouts,), generator=generator)
+        actor = torch.randint(self.num_envs, (rollouts,), generator=generator)
+        oldest = self.next - self.size
+        time = (oldest + offset + torch.arange(length).unsqueeze(1)) % self.capacity
+        index = time * self.num_envs + actor
+        return {name: field.flatten(0, 1)[index[0] if name in heads else index]
+                for name, field in self.fields.items()}
