@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 
@@ -156,6 +155,8 @@ class RunRecord:
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Save tensors and plain data whole, loadable with weights_only=True."""
+        import torch  # here, because plans and reports read records without it
+
         aside = self.path / ".checkpoint.pt.tmp"
         torch.save(dict(state), aside)
         aside.replace(self.path / "checkpoint.pt")

@@ -1,0 +1,46 @@
+# Every target that needs the environment makes it first; `make` alone prints what there is.
+PYTHON ?= python3
+VENV   ?= .venv
+SCALE  ?= quick
+STORE  ?= store
+LOGGER ?= wandb
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-slow check reproduce-atari reproduce report clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+setup: $(READY) ## make the environment in .venv, with the exact versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: $(READY) ## unit and integration tests, a few minutes
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: $(READY) ## learning to a known optimum, under an hour
+	$(BIN)/python -m pytest -n 2 -m slow
+
+check: $(READY) ## lint, types and tests
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+reproduce-atari: $(READY) ## PPO against DAPO on Atari; SCALE=smoke|quick|cpu|gpu|paper (default quick, 15 minutes)
+	$(BIN)/python -m bench.suite run check=multi_step scale=$(SCALE) store=$(STORE) logger=$(LOGGER); suite=$$?; \
+	if [ $$suite -gt 1 ]; then exit $$suite; fi; \
+	$(BIN)/python -m analysis report check=multi_step scale=$(SCALE) store=$(STORE) && exit $$suite
+
+reproduce: reproduce-atari ## every claim that two CPU cores can decide (so far: the Atari check at SCALE)
+
+report: $(READY) ## verdicts, figures and report.html from what the store holds, without running anything
+	$(BIN)/python -m analysis report check=multi_step store=$(STORE)
+
+clean: ## remove the environment and caches; results in the store stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
