@@ -53,10 +53,10 @@ def main() -> None:
 
 
 def _report(error: UserError) -> None:
-    from bench.record import Busy
+    from bench.record import BusyError
 
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(75 if isinstance(error, Busy) else 2)
+    sys.exit(75 if isinstance(error, BusyError) else 2)
 
 
 if __name__ == "__main__":

@@ -49,22 +49,23 @@ def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
 
 def to_run_config(config: DictConfig) -> RunConfig:
     """Convert once to dataclasses, which check their values. Errors: `UserError`."""
-    return _to_object(config, RunConfig)
+    result = _to_object(config)
+    assert isinstance(result, RunConfig)
+    return result
 
 
 def to_suite_config(config: DictConfig) -> SuiteConfig:
     """Like `to_run_config`, for conf/suite.yaml."""
-    return _to_object(config, SuiteConfig)
+    result = _to_object(config)
+    assert isinstance(result, SuiteConfig)
+    return result
 
 
-def _to_object(config: DictConfig, kind: type) -> Any:
+def _to_object(config: DictConfig) -> Any:
     try:
-        result = OmegaConf.to_object(config)
+        return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(_sentence(error, "config")) from None
-    if not isinstance(result, kind):
-        raise TypeError(f"composed a {type(result).__name__}, expected a {kind.__name__}")
-    return result
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
@@ -115,8 +116,8 @@ def _sentence(error: BaseException, config_name: str) -> str:
     key = str(getattr(cause, "full_key", None) or (m[1] if (m := re.search(r"full_key: (\S+)", text)) else ""))
     if re.search(r"not in struct|is not in|not in '\w+Config'", text) and key:
         return f"there is no key {key!r}{_nearest_key(key, config_name)}"
-    if missing := re.search(r"Could not (?:find|override) '([^'@]+)[^']*'.*?Available options in '([^']+)':\n(.*?)(?:\n\s*\n|\nConfig search|$)",
-                            text, re.S):
+    if missing := re.search(r"Could not (?:find|override) '([^'@]+)[^']*'.*?Available options in '([^']+)':\n"
+                            r"(.*?)(?:\n\s*\n|\nConfig search|$)", text, re.S):
         options = [name for name in missing[3].split() if not name.endswith("_schema")]
         return f"there is no {missing[1]!r} in conf/; available in {missing[2]}: {', '.join(options)}"
     if wrong := re.search(r"Value '([^']*)' of type '(\w+)' could not be converted to (\w+)", text):

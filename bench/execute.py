@@ -133,7 +133,8 @@ def _collect(waiting: deque[_Job], running: list[_Job], progress: Progressing, s
             progress.failed.append(job.run)
             progress.steps_total -= job.run.steps
             console.print(f"failed: {job.run.arm}, {job.run.task}, seed {job.run.seed}: "
-                          f"{read_status(run_dir)['error']} (log: {run_dir / 'log.txt'})", highlight=False, markup=False)
+                          f"{read_status(run_dir)['error']} (log: {run_dir / 'log.txt'})",
+                          highlight=False, markup=False)
 
 
 def _cause(code: int, run_dir: Path) -> str:

@@ -89,7 +89,8 @@ class WandbMirror:
 
             configuration = {key: value for key, value in container.items() if key != "seed"}
             self.run = wandb.init(
-                project=config.project, entity=config.entity, mode=config.mode, dir=str(run_dir),
+                project=config.project, entity=config.entity, dir=str(run_dir),
+                mode="online" if config.mode == "online" else "offline",
                 group=f"{container['algo']['name']}-{container['env']['task']}-{identity(configuration)[:8]}",
                 name=f"{container['env']['task']}-s{container['seed']}", job_type="train", config=dict(container),
                 reinit="create_new",

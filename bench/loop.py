@@ -30,7 +30,7 @@ class Agent(Protocol):
 class Event(NamedTuple):
     """One step of all environments and what the agent made of it."""
 
-    count: int  # agent steps generated so far, this one included
+    generated: int  # agent steps so far, this one included
     obs: np.ndarray  # [B, ...] what the agent acted on
     step: Step
     metrics: dict[str, float]  # empty unless something was learnt
@@ -46,13 +46,13 @@ def interact(env: VecEnv, agent: Agent, seeds: np.ndarray, steps: int) -> Iterat
     obs = env.reset(seeds)
     start = np.ones(env.num_envs, dtype=bool)
     last = steps // env.num_envs * env.num_envs
-    for count in range(env.num_envs, last + 1, env.num_envs):
+    for generated in range(env.num_envs, last + 1, env.num_envs):
         action = agent.act(obs, start)
         step = env.step(action)
         metrics = agent.observe(obs, action, start, step)
-        if count == last:
+        if generated == last:
             metrics = {**metrics, **agent.finish()}
-        yield Event(count, obs, step, metrics)
+        yield Event(generated, obs, step, metrics)
         obs, start = step.obs, is_boundary(step)
 
 

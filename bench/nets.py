@@ -1,6 +1,7 @@
 """Networks: observation -> policy logits and value, with or without an LSTM."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +32,12 @@ class Pixels(nn.Module):
     def __init__(self, stack: int, generator: torch.Generator):
         super().__init__()
         layers = [nn.Conv2d(stack, 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3, 1)]
-        self.convs = nn.ModuleList(orthogonal(layer, math.sqrt(2), generator) for layer in layers)
+        convs = nn.Sequential(*(orthogonal(layer, math.sqrt(2), generator) for layer in layers))
+        self.convs = convs.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
         self.fc = orthogonal(nn.Linear(64 * 7 * 7, FC), math.sqrt(2), generator)
-        self.convs.to(memory_format=torch.channels_last)  # about 1.7 times as fast on a CPU
 
     def forward(self, obs: Tensor) -> Tensor:
+        """Scale to [0, 1] and run the convolutions."""
         x = obs.to(torch.float32, memory_format=torch.channels_last) / 255
         for conv in self.convs:
             x = F.relu(conv(x))
@@ -49,11 +51,11 @@ class Vector(nn.Module):
 
     def __init__(self, inputs: int, generator: torch.Generator):
         super().__init__()
-        sizes = [inputs, *MLP]
         self.layers = nn.ModuleList(orthogonal(nn.Linear(a, b), math.sqrt(2), generator)
-                                    for a, b in zip(sizes, sizes[1:], strict=False))
+                                    for a, b in pairwise([inputs, *MLP]))
 
     def forward(self, obs: Tensor) -> Tensor:
+        """Run the layers."""
         x = obs
         for layer in self.layers:
             x = torch.tanh(layer(x))
@@ -72,6 +74,7 @@ class Lstm(nn.Module):
         self.recurrent = orthogonal(nn.Linear(LSTM, 4 * LSTM, bias=False), 1.0, generator)
 
     def forward(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+        """Run over the sequence. Returns the outputs `[T, B, 256]` and the state after the last step."""
         gates_in = self.inputs(x)
         keep = (~start).to(x.dtype).unsqueeze(-1)
         h, c = state
@@ -95,11 +98,7 @@ class ActorCritic(nn.Module):
     def __init__(self, obs_shape: tuple[int, ...], num_actions: int, *, recurrent: bool,
                  generator: torch.Generator):
         super().__init__()
-        trunk: Pixels | Vector
-        if len(obs_shape) == 3:
-            trunk = Pixels(obs_shape[0], generator)
-        else:
-            trunk = Vector(obs_shape[0], generator)
+        trunk = Pixels(obs_shape[0], generator) if len(obs_shape) == 3 else Vector(obs_shape[0], generator)
         self.trunk = trunk
         self.lstm = Lstm(trunk.size, generator) if recurrent else None
         width = LSTM if recurrent else trunk.size

@@ -26,7 +26,7 @@ EARLY = {LOCK, "log.txt"}  # what a directory may hold before its configuration 
 STATUS_SECONDS = 1.0  # at most one status write per second
 
 
-class Busy(UserError):
+class BusyError(UserError):
     """The run is being made by another process."""
 
 
@@ -75,7 +75,7 @@ class RunRecord:
         container: the resolved configuration of the run.
     Raises:
         UserError: the directory belongs to another configuration, is no run directory or cannot be written.
-        Busy: another process holds it.
+        BusyError: another process holds it.
     """
 
     def __init__(self, run_dir: Path, container: Mapping[str, Any]):
@@ -92,7 +92,7 @@ class RunRecord:
             self._lock = FileLock(self.path / LOCK)
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise Busy(f"{self.path} is being written by another process") from None
+            raise BusyError(f"{self.path} is being written by another process") from None
         except OSError as error:
             raise UserError(f"the run directory {self.path} cannot be written: {error.strerror}") from None
         self._require_ours()
@@ -110,12 +110,13 @@ class RunRecord:
                 raise UserError(f"{self.path} is a file; a run needs a directory")
             strangers = {p.name for p in self.path.iterdir() if not p.name.endswith(".tmp")} - EARLY
             if strangers:
-                raise UserError(f"{self.path} is not a run directory (it holds {min(strangers)}); choose another run_dir")
+                raise UserError(f"{self.path} is not a run directory (it holds {min(strangers)}); "
+                                "choose another run_dir")
 
     @property
     def finished(self) -> bool:
         """True when the same configuration has been run to its end here."""
-        return read_status(self.path)["state"] == "done"
+        return bool(read_status(self.path)["state"] == "done")
 
     def start(self, manifest: Mapping[str, Any]) -> None:
         """Begin from nothing: configuration, manifest, status, empty tables. What a broken run left is removed."""

@@ -53,7 +53,7 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
     count = 0
     with loggers.Display(record.path.name, steps) as display:
         for event in interact(env, agent, seeding.env_seeds(config.seed, env.num_envs), steps):
-            count = event.count
+            count = event.generated
             coverage.add(event.obs)
             episodes = games.add(count, event.step)
             for episode in episodes:
@@ -73,7 +73,7 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
 
 
 def _row(event: Event, wall: float, coverage: Coverage) -> dict[str, float]:
-    return {"step": event.count, "wall_s": wall, **event.metrics, "coverage": len(coverage.seen)}
+    return {"step": event.generated, "wall_s": wall, **event.metrics, "coverage": len(coverage.seen)}
 
 
 def _require_parent() -> None:

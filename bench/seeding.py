@@ -12,7 +12,7 @@ def stream(seed: int, name: str) -> np.random.SeedSequence:
 
 
 def env_seeds(seed: int, num_envs: int) -> np.ndarray:
-    """One seed per environment. Consecutive integers would share streams between runs (seed 0's second = seed 1's first).
+    """One seed per environment, unrelated between runs (consecutive integers would be shared by runs).
 
     Returns `[num_envs]` int64 in [0, 2**31), as the emulator demands.
     """

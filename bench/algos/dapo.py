@@ -100,7 +100,8 @@ class Dapo:
         """Value of observations that follow the last step, from the actors' present LSTM state. `[actors]`."""
         _, value, _ = self.net(torch.from_numpy(obs).to(self.device).unsqueeze(0), self.state,
                                torch.from_numpy(start).to(self.device).unsqueeze(0))
-        return value[0].cpu()
+        now: Tensor = value[0].cpu()
+        return now
 
     # --- learning ----------------------------------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class Dapo:
         mean_entropy = weighted_mean(entropy, weight)
         loss = loss_policy + cfg.value_coef * loss_value - cfg.entropy_coef * mean_entropy
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         grad_norm = nn.utils.clip_grad_norm_(self.net.parameters(), cfg.max_grad_norm)
         self.optimizer.param_groups[0]["lr"] = self._learning_rate()
         self.optimizer.step()

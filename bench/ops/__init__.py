@@ -1,0 +1,1 @@
+"""Estimators, divergences and losses: pure functions of tensors and floats, each with its source."""
