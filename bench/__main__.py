@@ -5,33 +5,47 @@ import sys
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from bench import compose
 from bench.errors import UserError
 
-MULTIRUN = {"-m", "--multirun"}
 
+def _make(composed: DictConfig) -> int:
+    """Make one run. Returns its exit status: Hydra would print a `UserError` raised here with a traceback."""
+    from bench.run import run
 
-@hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")
-def _job(composed: DictConfig) -> None:
-    config, container = compose.to_run_config(composed), compose.to_container(composed)
-    from bench.run import run  # PyTorch is imported only when there is something to train
-
-    path, found = run(config, container)
+    try:
+        config, container = compose.to_run_config(composed), compose.to_container(composed)
+        path, found = run(config, container)
+    except UserError as error:
+        return _report(error)
     if found:
         print(f"{path.name} is already done; nothing was trained", file=sys.stderr)
     print(path, flush=True)
+    return 0
 
 
 def _check_all(arguments: list[str]) -> None:
     """Refuse a bad configuration before anything is written, in a sweep before its first job."""
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    jobs = compose.split_sweep(overrides) if MULTIRUN & set(arguments) else [overrides]
+    flags = get_args_parser().parse_args(arguments)
+    if flags.help or flags.hydra_help or flags.info:
+        return
+    if flags.config_name or flags.config_path or flags.config_dir:
+        raise UserError("a run starts from conf/config.yaml; leave -cn, -cp and -cd out")
+    jobs = compose.split_sweep(flags.overrides) if flags.multirun else [flags.overrides]
+    if not jobs:
+        raise UserError(f"the sweep {' '.join(flags.overrides)} has no values to run")
     for job in jobs:
         composed = compose.compose(job)
-        compose.to_run_config(composed)
+        if flags.cfg:
+            continue
+        config = compose.to_run_config(composed)
         compose.to_container(composed)
+        if config.device != "cpu":
+            from bench.run import require_device  # PyTorch, which takes seconds to import
+            require_device(config)
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:
@@ -43,24 +57,26 @@ def main() -> None:
     arguments = sys.argv[1:]
     signal.signal(signal.SIGTERM, _interrupt)
     compose.register()
+    codes: list[int] = []
+    job = hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")(
+        lambda composed: codes.append(_make(composed)))
     try:
-        if all(not argument.startswith("-") or argument in MULTIRUN for argument in arguments):
-            _check_all(arguments)
-        _job()
+        _check_all(arguments)
+        job()
+    except UserError as error:
+        sys.exit(_report(error))
     except KeyboardInterrupt:
         print("interrupted; the same command starts this run again", file=sys.stderr)
         sys.exit(130)
+    sys.exit(next((code for code in codes if code), 0))
 
 
-def _report(error: UserError) -> None:
+def _report(error: UserError) -> int:
     from bench.record import BusyError
 
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(75 if isinstance(error, BusyError) else 2)
+    return 75 if isinstance(error, BusyError) else 2
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        _report(error)
+    main()

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -63,9 +64,21 @@ def to_suite_config(config: DictConfig) -> SuiteConfig:
 
 def _to_object(config: DictConfig) -> Any:
     try:
-        return OmegaConf.to_object(config)
+        result = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise UserError(_sentence(error, "config")) from None
+    _refuse_added(result, "")
+    return result
+
+
+def _refuse_added(config: Any, prefix: str) -> None:
+    """Refuse keys that no schema has: `+key=value` adds them past the checks of Hydra and OmegaConf."""
+    declared = {field.name for field in fields(config)}
+    for key, value in vars(config).items():
+        if key not in declared:
+            raise UserError(f"there is no key {prefix + key!r}{_nearest_key(prefix + key, 'config')}")
+        if is_dataclass(value):
+            _refuse_added(value, f"{prefix}{key}.")
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
@@ -97,13 +110,17 @@ def split_sweep(overrides: list[str]) -> list[list[str]]:
     """Expand comma lists and ranges as Hydra's own multirun does, so that all jobs can be checked before one."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+    register()
+    GlobalHydra.instance().clear()
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):  # the loader lists the choices of glob(...)
+            loader = GlobalHydra.instance().config_loader()
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+            parsed = [override for override in parsed if not override.get_key_element().startswith("hydra.")]
+            batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     except HydraException as error:
         raise UserError(_sentence(error, "config")) from None
-    parsed = [override for override in parsed if override.get_key_element() not in ("hydra", "hydra.mode")
-              and not override.get_key_element().startswith("hydra.")]
-    return [job for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for job in batch]
+    return [job for batch in batches for job in batch]
 
 
 def _sentence(error: BaseException, config_name: str) -> str:
@@ -121,10 +138,17 @@ def _sentence(error: BaseException, config_name: str) -> str:
         options = [name for name in missing[3].split() if not name.endswith("_schema")]
         return f"there is no {missing[1]!r} in conf/; available in {missing[2]}: {', '.join(options)}"
     if wrong := re.search(r"Value '([^']*)' of type '(\w+)' could not be converted to (\w+)", text):
-        hint = "; write a million as 1_000_000" if wrong[2] == "float" else ""
+        whole = wrong[2] == "float" and wrong[3] == "Integer" and float(wrong[1]).is_integer()
+        hint = f"; write {int(float(wrong[1])):_}" if whole else ""
         return f"{key} is {wrong[1]!r} ({wrong[2]}); allowed: {wrong[3].lower()}{hint}"
     if assigned := re.search(r"Invalid type assigned: \w+ is not a subclass of \w+. value: (\S+)", text):
         return f"{key} is a group of keys; choose a preset with {key.replace('.', '/')}={assigned[1]}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r} as key=value: {first}"
+    if text.startswith("Config group override must be"):
+        return "a group of keys (algo, env, hparams, logger) takes the name of a preset; `--help` lists them"
+    if removed := re.search(r"missing \d+ required keyword-only arguments?: '(\w+)'", text):
+        key, text = removed[1], "missing mandatory value"
     if "missing mandatory value" in text.lower():
         return f"{key} has no value; give one on the command line or choose a preset with hparams=..."
     if first.startswith("Ambiguous value"):
@@ -135,6 +159,8 @@ def _sentence(error: BaseException, config_name: str) -> str:
 def _nearest_key(key: str, config_name: str) -> str:
     known = [f"{group}.{name}" if group else name
              for group, _, node in SCHEMAS for name in node.__dataclass_fields__]
+    if key in known:
+        return " under the chosen algo and env"
     near = difflib.get_close_matches(key, known, n=1)
     if not near:
         return f"; `python -m bench{'' if config_name == 'config' else '.suite'} --cfg job` prints all"

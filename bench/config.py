@@ -4,6 +4,7 @@ Values and their sources stand in conf/, never here: a key that no YAML gives is
 alone can decide are made where the key is declared, checks across groups in `RunConfig`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from bench.errors import UserError
 
 # Keys of bench.ops.divergences.DIVERGENCES, repeated here (and held equal by a test) to plan without torch.
 DIVERGENCES = ("entropy", "kl")
+# Keys of bench.algos.ALGOS that DapoConfig configures, for the same reason.
+DAPO_NAMES = ("dapo", "ppo")
 
 
 def _require(ok: bool, key: str, found: object, allowed: str) -> None:
@@ -84,6 +87,9 @@ class TabularConfig(EnvConfig):
         _require_positive(self, "env", "max_steps")
 
 
+SUITE_CONFIGS = {"atari": AtariConfig, "classic": EnvConfig, "tabular": TabularConfig}  # keys of bench.envs.SUITES
+
+
 @dataclass(kw_only=True)
 class AlgoConfig:
     """An algorithm; the name is its key in bench.algos.ALGOS."""
@@ -130,7 +136,11 @@ class DapoConfig(AlgoConfig):
                           "log_ratio_clip", "batch_size", "rollout_length", "updates_per_version", "reuse",
                           "replay_capacity", "learning_rate", "lr_horizon", "adam_eps", "max_grad_norm")
         for key in ("inv_eta", "value_coef", "entropy_coef", "burn_in", "diagnostics_every"):
-            _require(getattr(self, key) >= 0, f"algo.{key}", getattr(self, key), "0 or more")
+            _require(0 <= getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "0 or more")
+        for key in ("reuse", "learning_rate", "adam_eps"):
+            _require(getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "a finite number")
+        _require(self.name in DAPO_NAMES, "algo.name", self.name, ", ".join(DAPO_NAMES))
+        _require(self.name != "ppo" or self.inv_eta == 0, "algo.inv_eta", self.inv_eta, "0 with algo=ppo")
         _require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         _require(0 <= self.lam <= 1, "algo.lam", self.lam, "0 <= lambda <= 1")
         _require(self.horizon is None or self.horizon >= 0, "algo.horizon", self.horizon,
@@ -191,7 +201,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 <= seed < 2^31")
-        _require_positive(self, "run", "threads")
+        _require(self.threads > 0, "threads", self.threads, "1 and more")
+        _require(self.store != "", "store", self.store, "the path of a folder")
+        _require(type(self.env) is SUITE_CONFIGS[self.env.suite], "env.suite", self.env.suite,
+                 f"the one that is chosen with env={self.env.suite}")
         _require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         _require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         if isinstance(self.algo, DapoConfig):
@@ -267,6 +280,7 @@ class ReferenceConfig:
     hours: float  # length of the reported curves
     steps_per_hour: int  # generated agent steps per hour of theirs
     runs: int  # their runs per curve
+    bin_steps: int  # agent steps that one point of the curves averages over
     overrides: list[str]  # the configuration that reproduces it
 
 
@@ -294,6 +308,9 @@ class SuiteConfig:
     executor: ExecutorConfig
     logger: LoggerConfig
     store: str
+
+    def __post_init__(self) -> None:
+        _require(self.store != "", "store", self.store, "the path of a folder")
 
 
 SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (

@@ -22,7 +22,8 @@ from bench.errors import UserError
 from bench.metrics import EPISODES, METRICS
 
 LOCK = ".lock"
-EARLY = {LOCK, "log.txt"}  # what a directory may hold before its configuration is written
+# What a directory may hold before its configuration is written; the status is the suite's, of a run that died early.
+EARLY = {LOCK, "log.txt", "status.json"}
 STATUS_SECONDS = 1.0  # at most one status write per second
 
 
@@ -67,6 +68,14 @@ def mark_failed(run_dir: Path, error: str) -> None:
                      json.dumps({**read_status(run_dir), "state": "failed", "error": error, "updated": time.time()}))
 
 
+def _identity_in(config: Path) -> str:
+    try:
+        return identity(dict(yaml.safe_load(config.read_text())))
+    except (yaml.YAMLError, ValueError, TypeError):
+        raise UserError(f"{config.parent} is not a run directory (its config.yaml is none of a run); "
+                        "choose another run_dir") from None
+
+
 class RunRecord:
     """A claimed run directory. Use as a context manager; `finished` tells that there is nothing left to do.
 
@@ -101,7 +110,7 @@ class RunRecord:
     def _require_ours(self) -> None:
         config = self.path / "config.yaml"
         if config.exists():
-            found = identity(yaml.safe_load(config.read_text()))
+            found = _identity_in(config)
             if found != self.hash:
                 raise UserError(f"{self.path} holds a run of another configuration (hash {found[:12]}, this one is "
                                 f"{self.hash[:12]}); choose another run_dir or remove it")

@@ -24,6 +24,12 @@ def run_directory(config: RunConfig, container: dict[str, Any]) -> Path:
     return Path(config.run_dir) if config.run_dir else Path(config.store) / "runs" / run_name(container)
 
 
+def require_device(config: RunConfig) -> None:
+    """Refuse a device that this machine does not have."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is 'cuda', and PyTorch sees no CUDA device here; allowed: cpu")
+
+
 def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
     """Make the run, unless the store has it. Returns its directory, and whether it was there already.
 
@@ -31,8 +37,7 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
         config: typed, checked.
         container: the same, resolved, as plain data.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device is 'cuda', and PyTorch sees no CUDA device here; allowed: cpu")
+    require_device(config)
     path = run_directory(config, container)
     with RunRecord(path, container) as record:
         if record.finished:

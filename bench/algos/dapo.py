@@ -93,7 +93,7 @@ class Dapo:
 
     def finish(self) -> dict[str, float]:
         """Learn from an incomplete version at the end of the run."""
-        return self._learn() if self.chunk else {}  # D8
+        return self._learn() if self.chunk else {}
 
     @torch.no_grad()
     def _value(self, obs: np.ndarray, start: np.ndarray) -> Tensor:
@@ -107,7 +107,7 @@ class Dapo:
 
     def _learn(self) -> dict[str, float]:
         """Move the chunk into the replay, make the version's updates, publish. Returns the version's metrics."""
-        updates = self.config.updates_per_version * len(self.chunk) // self.collect
+        updates = self.config.updates_per_version * len(self.chunk) // self.collect  # D7, D8
         self._store_chunk()
         if self.generated < self.config.burn_in or self.replay.size < self.config.rollout_length:
             return {}

@@ -59,8 +59,10 @@ class AtariEnv:
             repeat_action_probability=protocol.repeat_action_probability,
             full_action_space=protocol.full_action_space, continuous=False, continuous_action_threshold=0.5,
             autoreset_mode=AutoresetMode.SAME_STEP, img_height=SCREEN, img_width=SCREEN, grayscale=True,
-            stack_num=config.frame_stack, frameskip=protocol.frame_skip, maxpool=protocol.frame_skip > 1,
-            noop_max=protocol.noop_max, episodic_life=False, life_loss_info=protocol.life_loss_terminates,
+            stack_num=config.frame_stack,  # A5
+            frameskip=protocol.frame_skip, maxpool=protocol.frame_skip > 1,
+            noop_max=protocol.noop_max,  # A4
+            episodic_life=False, life_loss_info=protocol.life_loss_terminates,  # A1
             reward_clipping=False, use_fire_reset=False)
         # The constructor writes into a dictionary that all vector environments of the process share.
         self._ale.metadata = dict(self._ale.metadata)
@@ -74,7 +76,8 @@ class AtariEnv:
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Start all games. Args: seeds: `[B]` in [0, 2**31). Returns frames `[B, stack, 84, 84]` uint8."""
-        if seeds.shape != (self.num_envs,) or seeds.min() < 0 or seeds.max() >= 2**31:
+        if (seeds.shape != (self.num_envs,) or seeds.dtype.kind not in "iu"
+                or seeds.min() < 0 or seeds.max() >= 2**31):
             raise ValueError(f"seeds must be {self.num_envs} integers in [0, 2**31), got {seeds}")
         obs, info = self._ale.reset(seed=seeds.astype(np.int64))
         self._origin = info["frame_number"] - info["episode_frame_number"]
@@ -84,9 +87,10 @@ class AtariEnv:
 
     def step(self, actions: np.ndarray) -> Step:
         """Take one action per game. An action outside the game's set is refused: the emulator would hang."""
-        if actions.shape != (self.num_envs,) or actions.min() < 0 or actions.max() >= self.num_actions:
+        if (actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu"
+                or actions.min() < 0 or actions.max() >= self.num_actions):
             raise ValueError(f"actions must be {self.num_envs} integers in [0, {self.num_actions}), got {actions}")
-        acted = self._scripted >= len(self._script)
+        acted = self._scripted >= len(self._script)  # A2
         if not acted.all():
             actions = np.where(acted, actions, np.append(self._script, NOOP)[self._scripted])
         obs, raw, terminated, truncated, info = self._ale.step(actions.astype(np.int64))
@@ -99,7 +103,7 @@ class AtariEnv:
         truncated &= ~terminated
         ended = terminated | truncated
         self._idle = np.where(ended | (raw != 0), 0, self._idle + 1)
-        if (limit := self.protocol.no_reward_limit) and (stuck := self._idle > limit).any():
+        if (limit := self.protocol.no_reward_limit) and (stuck := self._idle > limit).any():  # A3
             obs, info = self._ale.reset(options={"reset_mask": stuck})
             self._origin = info["frame_number"] - info["episode_frame_number"]
             self._idle[stuck] = 0

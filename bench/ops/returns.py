@@ -100,11 +100,6 @@ def vtrace(
     return v_target, q
 
 
-def _require_flags(name: str, flags: Tensor) -> None:
-    if flags.dtype != torch.bool:
-        raise ValueError(f"{name} has dtype {flags.dtype}, expected bool")
-
-
 def _require_fraction(name: str, x: float) -> None:
     if not 0 <= x <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {x}")
@@ -128,10 +123,10 @@ def td_lambda(
         r, discount: `[T, B]`.
         v_next: `[T, B]` value of the true state after each step (the final observation, before any reset).
         lam: in [0, 1].
-        done: `[T, B]` bool, the episode ended or was cut after the step. May be left out where every
+        done: `[T, B]` bool or 0/1, the episode ended or was cut after the step. May be left out where every
             episode end has discount 0.
     Raises:
-        ValueError: a wrong shape or type, or lam outside [0, 1].
+        ValueError: a wrong shape, or lam outside [0, 1].
     """
     require_rollout("r", r)
     require_shape(tuple(r.shape), discount=discount, v_next=v_next)
@@ -139,8 +134,7 @@ def td_lambda(
     carried = torch.full_like(discount, lam)
     if done is not None:
         require_shape(tuple(r.shape), done=done)
-        _require_flags("done", done)
-        carried = carried.masked_fill(done, 0.0)
+        carried = carried.masked_fill(done.bool(), 0.0)
     carried[-1] = 0.0
     return backward_sum(r + discount * (1 - carried) * v_next, discount * carried)
 
@@ -157,13 +151,12 @@ def gae(r: Tensor, discount: Tensor, v: Tensor, v_next: Tensor, done: Tensor, *,
         r, v: `[T, B]` rewards and values of the states acted in.
         discount: `[T, B]` gamma, 0 where the episode terminated. A time limit keeps gamma: it bootstraps.
         v_next: `[T, B]` value of the true next observation, before any reset.
-        done: `[T, B]` bool, terminated or truncated: cuts the accumulation.
+        done: `[T, B]` bool or 0/1, terminated or truncated: cuts the accumulation.
         lam: in [0, 1].
     Raises:
-        ValueError: a wrong shape or type, or lam outside [0, 1].
+        ValueError: a wrong shape, or lam outside [0, 1].
     """
     require_rollout("r", r)
     require_shape(tuple(r.shape), discount=discount, v=v, v_next=v_next, done=done)
-    _require_flags("done", done)
     _require_fraction("lam", lam)
-    return backward_sum(r + discount * v_next - v, (discount * lam).masked_fill(done, 0.0))
+    return backward_sum(r + discount * v_next - v, (discount * lam).masked_fill(done.bool(), 0.0))

@@ -1,5 +1,7 @@
 """The update rule and the schedule of DAPO, on the shipped class."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -301,7 +303,7 @@ def test_the_policy_that_acts_does_not_change_within_a_version():
     for event in interact(env, agent, seeding.env_seeds(0, 4), 128):
         hashes.append((agent.parameters_sha256(), bool(event.metrics)))
     env.close()
-    for (before, _), (after, learnt) in zip(hashes, hashes[1:], strict=False):
+    for (before, _), (after, learnt) in pairwise(hashes):
         assert (before != after) == learnt
 
 

@@ -1,0 +1,12 @@
+"""Is the divergence over the future needed, and what does it cost in variance?"""
+
+from analysis.checks import Figure, View
+
+VIEW = View(
+    metrics=("score", "auc", "d_variance", "pg_variance", "entropy", "coverage"),
+    figures=(
+        Figure("curves", {}),
+        Figure("tradeoff", {"cost": "d_variance", "gain": "auc"}),
+    ),
+    baseline="ppo",
+)

@@ -1,0 +1,41 @@
+"""One file per figure. A module here with `draw(study, options) -> list[Drawn]` is a figure; its name is its
+key.
+
+matplotlib is imported by the modules that draw, not here: a verdict needs none of it.
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis import checks
+from analysis.study import Study
+from bench.errors import UserError
+
+HELPERS = ("__init__", "style")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on disk: `paths` by suffix (png, svg, pdf, csv)."""
+
+    stem: str
+    caption: str
+    paths: dict[str, Path]
+
+
+def names() -> list[str]:
+    """All figures."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in HELPERS)
+
+
+def draw_all(study: Study) -> list[Drawn]:
+    """Draw every figure that the check shows; a figure without data draws nothing."""
+    drawn: list[Drawn] = []
+    for figure in checks.view(study.plan.name).figures:
+        if figure.name not in names():
+            raise UserError(
+                f"check {study.plan.name} shows the unknown figure {figure.name!r}; there is: {', '.join(names())}"
+            )
+        drawn += importlib.import_module(f"analysis.figures.{figure.name}").draw(study, figure.options)
+    return drawn

@@ -1,0 +1,245 @@
+"""Learning curves, one figure per task: our runs beside the paper's digitised curve over the same agent
+steps.
+
+One panel per arm (thin lines: runs; thick: their median; band from 3 runs on: their quartiles; grey: the
+paper's median and quartiles), and a last panel with the medians of all arms.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis import reported
+from analysis.compare import Comparison
+from analysis.figures import Drawn, style
+from analysis.plan import Arm
+from analysis.scores import GRID, matched_steps
+from analysis.study import Study
+
+COLUMNS = 3
+PAPER_LINE = (0, (4, 1.5))
+BAND_FROM = 3  # runs: a quartile of fewer says nothing
+CSV = ["task", "source", "arm", "label", "seed", "kind", "step", "frames", "score"]
+
+
+def _paper(study: Study, arm: Arm, task: str, end: float) -> pd.DataFrame | None:
+    """The reported curve cut at `end`, where it is interpolated."""
+    if arm.reported is None or study.plan.reference is None:
+        return None
+    curve = reported.dapo_curve(task, arm.reported, study.plan.reference.steps_per_hour)
+    if curve is None:
+        return None
+    columns = ("median", "q25", "q75")
+    last = min(end, float(curve["step"].iloc[-1]))
+    inside = curve[curve["step"] < last]
+    final = {"step": last} | {name: reported.value_at(curve, last, name) for name in columns}
+    return pd.concat([inside, pd.DataFrame([final])], ignore_index=True)
+
+
+def _long(
+    task: str, source: str, arm: Arm, seed: int | str, kind: str, steps: np.ndarray, values: np.ndarray
+) -> pd.DataFrame:
+    keep = np.isfinite(values)
+    return pd.DataFrame(
+        {
+            "task": task,
+            "source": source,
+            "arm": arm.name,
+            "label": arm.label,
+            "seed": seed,
+            "kind": kind,
+            "step": steps[keep],
+            "frames": steps[keep] * style.FRAMES_PER_STEP,
+            "score": values[keep],
+        },
+        columns=CSV,
+    )
+
+
+def _quantiles(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Median and quartiles where every run has a value, else NaN: the same runs all along x."""
+    whole = np.isfinite(matrix).all(axis=0)
+    result = {}
+    for kind, q in (("median", 0.5), ("q25", 0.25), ("q75", 0.75)):
+        line = np.full(matrix.shape[1], math.nan)
+        line[whole] = np.quantile(matrix[:, whole], q, axis=0)
+        result[kind] = line
+    return result
+
+
+def curve_data(study: Study, task: str) -> pd.DataFrame:
+    """All that a task's figure shows, long: source (ours, paper), kind (run, median, q25, q75)."""
+    end = float(matched_steps(study.store.runs)[task])
+    # a bin's value is known at its right edge
+    steps = (np.arange(GRID) + 1) * end / GRID
+    parts = [pd.DataFrame(columns=CSV)]
+    for arm in study.plan.arms.values():
+        runs = {seed: curve for (name, where, seed), curve in study.curves.items() if (name, where) == (arm.name, task)}
+        parts += [_long(task, "ours", arm, seed, "run", steps, curve) for seed, curve in sorted(runs.items())]
+        if runs:
+            lines = _quantiles(np.stack(list(runs.values())))
+            kinds = ("median", "q25", "q75") if len(runs) >= BAND_FROM else ("median",)
+            parts += [_long(task, "ours", arm, "", kind, steps, lines[kind]) for kind in kinds]
+        paper = _paper(study, arm, task, end)
+        if paper is not None:
+            parts += [
+                _long(task, "paper", arm, "", kind, paper["step"].to_numpy(float), paper[kind].to_numpy(float))
+                for kind in ("median", "q25", "q75")
+            ]
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def _line(data: pd.DataFrame, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    part = data[data["kind"] == kind]
+    return part["step"].to_numpy(float), part["score"].to_numpy(float)
+
+
+def _panel(axes: Axes, data: pd.DataFrame, arm: Arm, title: str, arms: list[str]) -> None:
+    """One arm: the paper in grey, our runs and their median in the arm's colour."""
+    looks = style.look(arm.name, arms)
+    ours, paper = data[data["source"] == "ours"], data[data["source"] == "paper"]
+    if len(paper):
+        steps, low = _line(paper, "q25")
+        axes.fill_between(steps, low, _line(paper, "q75")[1], color=style.PAPER, alpha=0.22, linewidth=0)
+        axes.plot(*_line(paper, "median"), color=style.PAPER, linewidth=1.3, linestyle=PAPER_LINE)
+    for _, run in ours[ours["kind"] == "run"].groupby("seed"):
+        axes.plot(run["step"], run["score"], color=looks.color, linewidth=0.5, alpha=0.55)
+    if (ours["kind"] == "q25").any():
+        steps, low = _line(ours, "q25")
+        axes.fill_between(steps, low, _line(ours, "q75")[1], color=looks.color, alpha=0.18, linewidth=0)
+    steps, values = _line(ours, "median")
+    axes.plot(steps, values, color=looks.color, linewidth=1.5)
+    axes.set_title(title)
+    if ours.empty:
+        axes.text(
+            0.5,
+            0.5,
+            "no run finished a game",
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+            color=style.PAPER,
+        )
+
+
+def _medians(axes: Axes, data: pd.DataFrame, arms: list[Arm], names: list[str]) -> None:
+    """All arms' medians together, on a scale of their own: beside the paper's they may all look flat."""
+    for arm in arms:
+        looks = style.look(arm.name, names)
+        steps, values = _line(data[(data["arm"] == arm.name) & (data["source"] == "ours")], "median")
+        axes.plot(
+            steps,
+            values,
+            color=looks.color,
+            linewidth=1.1,
+            linestyle=looks.line,
+            marker=looks.marker,
+            markersize=3.5,
+            markevery=max(1, len(steps) // 6),
+        )
+    axes.set_title("our medians, own scale")
+
+
+def _title(study: Study, arm: Arm, task: str) -> str:
+    runs = study.scored[(study.scored["task"] == task) & (study.scored["arm"] == arm.name)]
+    return f"{arm.label}   n = {int(runs['score'].notna().sum())} of {len(runs)}"
+
+
+def _caption(study: Study, task: str, compared: list[Comparison]) -> str:
+    end = matched_steps(study.store.runs)[task]
+    words = [
+        f"{task}: mean raw score of the full games that finished in each of {GRID} equal bins of the first "
+        f"{end:,} agent steps ({end * style.FRAMES_PER_STEP:,} frames), last value carried forward, scale "
+        f"{study.plan.scale}. Thin lines: one run (seed) each; thick: their median. n: runs with a score, of "
+        "those planned."
+    ]
+    if (study.scored[study.scored["task"] == task].groupby("arm")["score"].count() >= BAND_FROM).any():
+        words.append("Coloured band (from 3 runs on): their 25 to 75 % quantiles, not a confidence interval.")
+    if compared:
+        runs = study.plan.reference.runs if study.plan.reference else 0
+        words.append(
+            f"Grey: the paper's median (dashed) and 25 to 75 % band of {runs} runs, digitised from its "
+            "Figure 2, over the same agent steps."
+        )
+    differ = sorted({item["field"] for comparison in compared for item in comparison.differing})
+    if differ:
+        words.append(f"The two are not comparable: {', '.join(differ)} differ.")
+    return " ".join(words)
+
+
+def _grid(figure: Figure, panels: int, columns: int) -> tuple[list[Axes], Axes | None]:
+    """Axes for the panels, and an empty one for the legend if a cell is left: in the first row, so that every
+    column ends in a panel with an x axis.
+    """
+    rows = math.ceil(panels / columns)
+    cells = list(figure.subplots(rows, columns, squeeze=False).flat)
+    empty = rows * columns - panels
+    left = cells[columns - empty : columns]
+    for axes in left:
+        axes.set_axis_off()
+    return cells[: columns - empty] + cells[columns:], left[0] if left else None
+
+
+def _draw_task(study: Study, task: str) -> Drawn:
+    data, names = curve_data(study, task), list(study.plan.arms)
+    here = set(study.scored.loc[study.scored["task"] == task, "arm"])
+    arms = [arm for arm in study.plan.arms.values() if arm.name in here]
+    panels = len(arms) + 1
+    columns = 2 if panels <= 4 else COLUMNS
+    rows = math.ceil(panels / columns)
+    figure = style.new_figure(style.PANEL[0] * columns, style.PANEL[1] * rows + 0.9)
+    grid, spare = _grid(figure, panels, columns)
+    is_atari = reported.is_atari(task)
+    for axes, arm in zip(grid, arms, strict=False):
+        if axes is not grid[0]:
+            axes.sharey(grid[0])
+        _panel(axes, data[data["arm"] == arm.name], arm, _title(study, arm, task), names)
+        first = style.place(axes).is_first_col()
+        axes.tick_params(labelleft=first)
+        if first:
+            axes.set_ylabel("raw game score" if is_atari else "episode return")
+    _medians(grid[len(arms)], data, arms, names)
+    end = float(matched_steps(study.store.runs)[task])
+    for axes in grid:
+        style.step_axis(axes, end, frames=is_atari, label=style.place(axes).is_last_row())
+    figure.suptitle(task, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    compared = [item for item in study.comparisons if item.task == task and item.theirs is not None]
+    _legend(figure, spare, arms, names, bool(compared))
+    return style.save(
+        figure,
+        study.folder / "figures",
+        task,
+        _caption(study, task, compared),
+        data.to_csv(index=False, lineterminator="\n"),
+    )
+
+
+def _legend(figure: Figure, spare: Axes | None, arms: list[Arm], names: list[str], with_paper: bool) -> None:
+    """In the spare cell if there is one, else below."""
+    entries: dict[str, Any] = {
+        "one run": Line2D([], [], color=style.INK, linewidth=0.5, alpha=0.6),
+        "our median": Line2D([], [], color=style.INK, linewidth=1.5),
+    }
+    if with_paper:
+        line = Line2D([], [], color=style.PAPER, linewidth=1.3, linestyle=PAPER_LINE)
+        entries["paper: median, 25-75 %"] = (Patch(facecolor=style.PAPER, alpha=0.22), line)
+    for arm in arms:
+        looks = style.look(arm.name, names)
+        entries[arm.label] = Line2D(
+            [], [], color=looks.color, linewidth=1.1, linestyle=looks.line, marker=looks.marker, markersize=3.5
+        )
+    if spare is not None:
+        spare.legend(list(entries.values()), list(entries), loc="center", handlelength=2.8)
+    else:
+        figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=4, handlelength=2.8)
+
+
+def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
+    """One figure per task of the plan."""
+    return [_draw_task(study, task) for task in study.plan.tasks]

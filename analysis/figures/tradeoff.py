@@ -1,0 +1,122 @@
+"""Gain against cost, per arm: what the area under the curve gains over the baseline and what variance it
+takes.
+
+x: mean over tasks and seeds of the cost metric. y: mean over tasks of the human-normalised gain over the
+baseline, paired by seed. Small marks are tasks; large marks are all tasks together with Student-t intervals
+over seeds (from 2 seeds on; one number per seed, its mean over tasks).
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import checks, stats
+from analysis.figures import Drawn, style
+from analysis.load import run_records
+from analysis.plan import Arm
+from analysis.scores import METRICS, human_normalised
+from analysis.study import Study
+
+CSV = ["arm", "label", "task", "seeds", "cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high"]
+
+
+def _pairs(study: Study, arm: str, baseline: str, cost: str, gain: str) -> pd.DataFrame:
+    """One row per task and seed with the arm's cost and its gain over the baseline; only where both exist."""
+    runs = dict(run_records(study.scored))
+    rows = []
+    for (name, task, seed), run in runs.items():
+        base = runs.get((baseline, task, seed))
+        if name != arm or base is None:
+            continue
+        values = np.array([run[gain], base[gain]], dtype=float)
+        scaled = human_normalised(values, task) if METRICS[gain].normalise == "human" else values
+        if scaled is not None:
+            rows.append((task, seed, float(run[cost]), float(scaled[0] - scaled[1])))
+    return pd.DataFrame(rows, columns=["task", "seed", "cost", "gain"]).dropna()
+
+
+def _ends(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and Student-t interval; no interval (NaN) below two seeds."""
+    if len(values) < 2:
+        return float(values.mean()), float("nan"), float("nan")
+    estimate = stats.student_t(values)
+    return estimate.value, estimate.low, estimate.high
+
+
+def tradeoff_data(study: Study, cost: str, gain: str) -> pd.DataFrame:
+    """A row per arm and task, and one per arm for all tasks (task blank) over seeds with every task."""
+    baseline = checks.view(study.plan.name).baseline or next(iter(study.plan.arms))
+    rows: list[list[Any]] = []
+
+    def add(arm: Arm, task: str, part: pd.DataFrame) -> None:
+        ends = (*_ends(part["cost"].to_numpy(float)), *_ends(part["gain"].to_numpy(float)))
+        rows.append([arm.name, arm.label, task, len(part), *ends])
+
+    for arm in study.plan.arms.values():
+        pairs = _pairs(study, arm.name, baseline, cost, gain)
+        for task, part in pairs.groupby("task"):
+            add(arm, str(task), part)
+        count = pairs.groupby("seed")["task"].transform("size")
+        whole = pairs[count == pairs["task"].nunique()]
+        if len(whole):
+            add(arm, "", whole.groupby("seed")[["cost", "gain"]].mean())
+    return pd.DataFrame(rows, columns=CSV)
+
+
+def _draw_arms(axes: Axes, data: pd.DataFrame, names: list[str]) -> None:
+    for row in data.to_dict("records"):
+        looks = style.look(row["arm"], names)
+        x, y = row["cost"], row["gain"]
+        if row["task"]:
+            axes.plot(x, y, looks.marker, color=looks.color, markersize=3, alpha=0.45, markeredgewidth=0)
+            continue
+        bars: dict[str, Any] = {}
+        if row["seeds"] >= 2:
+            bars["xerr"] = [[x - row["cost_low"]], [row["cost_high"] - x]]
+            bars["yerr"] = [[y - row["gain_low"]], [row["gain_high"] - y]]
+        axes.errorbar(
+            x,
+            y,
+            fmt=looks.marker,
+            color=looks.color,
+            markersize=7,
+            elinewidth=0.9,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label=f"{row['label']} (n = {row['seeds']})",
+            **bars,
+        )
+
+
+def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
+    """One figure; none when no arm has both numbers. Options: cost, gain: keys of analysis.scores.METRICS."""
+    cost, gain = options["cost"], options["gain"]
+    data = tradeoff_data(study, cost, gain)
+    if data.empty:
+        return []
+    baseline = checks.view(study.plan.name).baseline or next(iter(study.plan.arms))
+    label = study.plan.arms[baseline].label if baseline in study.plan.arms else baseline
+    figure = style.new_figure(4.6, 3.5)
+    axes = figure.subplots()
+    axes.axhline(0, color=style.INK, linewidth=0.6)
+    _draw_arms(axes, data, list(study.plan.arms))
+    axes.set_xlabel(f"{METRICS[cost].label} ({METRICS[cost].unit})")
+    axes.set_ylabel(f"gain in {METRICS[gain].label}\nover {label} (human-normalised)")
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.2)
+    caption = (
+        f"Gain in {METRICS[gain].label} over {label} against the {METRICS[cost].label} "
+        f"({METRICS[cost].unit}), scale {study.plan.scale}. "
+        "Small marks: one task; large: mean over tasks with 95 % Student-t intervals "
+        "over seeds (n seeds with every task; none for n = 1)."
+    )
+    return [
+        style.save(
+            figure,
+            study.folder / "figures",
+            "tradeoff",
+            caption,
+            data.to_csv(index=False, lineterminator="\n"),
+        )
+    ]

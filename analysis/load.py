@@ -1,0 +1,219 @@
+"""Run directories -> tidy frames. One row per planned run, whatever became of it; nothing is dropped
+silently.
+
+State of a run: `done` (its numbers count), `failed` (it raised, was interrupted, or its files contradict the
+plan: `error` says how), `running` (not finished), `missing` (no directory or no status).
+"""
+
+import io
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from analysis.plan import Plan, PlannedRun
+from bench.errors import UserError
+
+STATES = ("done", "failed", "running", "missing")
+EPISODE_COLUMNS = ("step", "return", "length", "env", "truncated")
+KEY = ("arm", "task", "seed")  # one planned run
+RunKey = tuple[str, str, int]
+
+# libyaml is ten times as fast; a store holds thousands of configurations.
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Store:
+    """What the planned runs of one check left behind.
+
+    `runs` has one row per planned run (KEY, steps, hash, run_dir, state, error, step, wall_s, rate);
+    `episodes` and `metrics` are long frames of all runs with files, keyed by KEY; `configs` and `manifests`
+    are per run.
+    """
+
+    runs: pd.DataFrame
+    episodes: pd.DataFrame
+    metrics: pd.DataFrame
+    configs: dict[RunKey, dict[str, Any]]
+    manifests: dict[RunKey, dict[str, Any]]
+
+
+@dataclass
+class _Run:
+    """One run directory while it is read."""
+
+    state: str = "missing"
+    error: str = ""
+    status: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+    episodes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EPISODE_COLUMNS)))
+    metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["step"]))
+    fingerprint: str = ""  # of the final parameters: two seeds that share it are one training run
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """A CSV that a process may have been killed while writing: a last line without newline is dropped.
+
+    Only a blank or `nan` is a missing value, so that the strings None, NA and null stay what they are.
+    Args: path: the file, absent = no rows; required: columns that it must have (UserError naming them).
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if not whole:
+        return pd.DataFrame(columns=list(required))
+    frame = pd.read_csv(io.BytesIO(whole), keep_default_na=False, na_values=["", "nan"])
+    absent = [column for column in required if column not in frame.columns]
+    if absent:
+        raise UserError(f"{path} lacks the columns {', '.join(absent)}; it has {', '.join(frame.columns)}")
+    return frame
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path.name} is not valid JSON ({error})") from error
+    return content
+
+
+def _read_files(folder: Path, run: _Run) -> None:
+    run.status = _read_json(folder / "status.json")
+    run.manifest = _read_json(folder / "manifest.json")
+    config = folder / "config.yaml"
+    if config.is_file():
+        try:
+            run.config = yaml.load(config.read_text(), Loader=_YAML_LOADER) or {}
+        except yaml.YAMLError as error:
+            raise UserError(f"config.yaml is not valid YAML ({error})") from error
+    run.episodes = read_table(folder / "episodes.csv", EPISODE_COLUMNS)
+    run.metrics = read_table(folder / "metrics.csv", ("step",))
+
+
+def _contradiction(planned: PlannedRun, run: _Run) -> str:
+    """Why the directory is not the planned run, or its numbers cannot be true; empty when all is well."""
+    found = {
+        "seed": run.config.get("seed"),
+        "steps": run.config.get("steps"),
+        "task": run.config.get("env", {}).get("task"),
+    }
+    for name, value in found.items():
+        if value != getattr(planned, name):
+            return f"config.yaml says {name} {value}, the plan says {getattr(planned, name)}"
+    held = str(run.manifest.get("hash", planned.hash))
+    if not held.startswith(planned.hash) and not planned.hash.startswith(held):
+        return f"the directory holds run {held}, the plan asks for {planned.hash}"
+    reached = run.status.get("step")
+    together = run.config.get("env", {}).get("num_envs", 1)  # a run ends on a whole step of all its actors
+    if reached is None or reached <= planned.steps - together:
+        return f"done, but only at step {reached} of {planned.steps}"
+    games = run.episodes
+    if games["return"].isna().any() or (not pd.api.types.is_numeric_dtype(games["return"]) and len(games)):
+        return "episodes.csv holds a return that is not a number"
+    if not games["step"].is_monotonic_increasing or games.duplicated(["step", "env"]).any():
+        return "episodes.csv is out of order or repeats a game: a resumed run wrote over its own past"
+    if len(games) and games["step"].max() > reached:
+        return (
+            f"episodes.csv goes to step {games['step'].max()}, the run only to {reached}: "
+            "frames written where agent steps belong?"
+        )
+    if games["length"].sum() > reached:
+        return (
+            f"its games add up to {games['length'].sum()} steps, the run generated {reached}: "
+            "frames written where agent steps belong?"
+        )
+    return ""
+
+
+def load_run(store: Path, planned: PlannedRun) -> _Run:
+    """Read one run directory and judge its state."""
+    folder, run = store / planned.run_dir, _Run()
+    if not folder.is_dir():
+        return run
+    try:
+        _read_files(folder, run)
+    except UserError as error:
+        run.state, run.error = "failed", str(error)
+        return run
+    run.state = run.status.get("state", "missing")
+    run.error = str(run.status.get("error") or "")
+    if run.state == "interrupted":
+        run.state, run.error = (
+            "failed",
+            f"interrupted at step {run.status.get('step')}; {run.error}".rstrip("; "),
+        )
+    elif run.state not in STATES:
+        run.state, run.error = "failed", f"status.json says state {run.state!r}; known: {', '.join(STATES)}"
+    elif run.state == "missing":
+        run.error = "the directory has no status.json"
+    elif run.state == "running":
+        run.error = f"not finished: step {run.status.get('step')} of {planned.steps}"
+    elif run.state == "done":
+        problem = _contradiction(planned, run)
+        if problem:
+            run.state, run.error = "failed", problem
+        run.fingerprint = str(run.status.get("params_sha256") or "")
+    return run
+
+
+def load_store(store: Path, plan: Plan) -> Store:
+    """Everything that the planned runs left in the store."""
+    rows: list[dict[str, Any]] = []
+    frames: dict[str, list[pd.DataFrame]] = {"episodes": [], "metrics": []}
+    configs, manifests = {}, {}
+    owner: dict[tuple[str, str, str], int] = {}
+    for planned in plan.runs:
+        run, key = load_run(store, planned), (planned.arm, planned.task, planned.seed)
+        twin = owner.setdefault((planned.arm, planned.task, run.fingerprint), planned.seed)
+        if run.state == "done" and run.fingerprint and twin != planned.seed:
+            run.state, run.error = "failed", f"identical to seed {twin}: not an independent run, counted once"
+        rows.append(
+            dict(zip(KEY, key, strict=True))
+            | {
+                "steps": planned.steps,
+                "hash": planned.hash,
+                "run_dir": planned.run_dir,
+                "state": run.state,
+                "error": run.error,
+                "step": run.status.get("step"),
+                "wall_s": run.status.get("wall_s"),
+                "rate": run.status.get("rate"),
+            }
+        )
+        if run.config:
+            configs[key] = run.config
+        if run.manifest:
+            manifests[key] = run.manifest
+        for name, frame in (("episodes", run.episodes), ("metrics", run.metrics)):
+            if len(frame):
+                frames[name].append(frame.assign(arm=planned.arm, task=planned.task, seed=planned.seed))
+    empty = {"episodes": [*KEY, *EPISODE_COLUMNS], "metrics": [*KEY, "step"]}
+    tidy = {
+        name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=empty[name])
+        for name, parts in frames.items()
+    }
+    return Store(pd.DataFrame(rows), tidy["episodes"], tidy["metrics"], configs, manifests)
+
+
+def count_states(runs: pd.DataFrame) -> dict[str, int]:
+    """Planned runs by state, all states named."""
+    counts = runs["state"].value_counts()
+    return {"planned": len(runs), **{state: int(counts.get(state, 0)) for state in STATES}}
+
+
+def run_records(runs: pd.DataFrame) -> list[tuple[RunKey, dict[Hashable, Any]]]:
+    """The rows of a frame of runs, each with its key."""
+    return [((str(row["arm"]), str(row["task"]), int(row["seed"])), row) for row in runs.to_dict("records")]
+
+
+def by_run(frame: pd.DataFrame) -> dict[RunKey, pd.DataFrame]:
+    """The rows of a long frame (episodes, metrics) by run."""
+    groups: Any = frame.groupby(list(KEY))
+    return {(str(arm), str(task), int(seed)): part for (arm, task, seed), part in groups}

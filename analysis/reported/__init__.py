@@ -1,0 +1,94 @@
+"""Published numbers, each row with its source (README.md beside this file). Reading a file checks its columns."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import UserError
+
+FOLDER = Path(__file__).parent
+COLUMNS = {
+    "atari_human_random.csv": ("game", "random", "human", "exploration_class"),
+    "dapo_paper_fig2_curves.csv": ("game", "method", "hours", "median", "q25", "q75"),
+    "dapo_paper_games.csv": ("game", "fig1_rel_pct", "fig3_first_bin_ppo", "fig3_ppo_last5", "fig3_da_last5"),
+    "atari_published.csv": (
+        "game",
+        "algorithm",
+        "implementation",
+        "score",
+        "frames",
+        "seeds",
+        "source",
+        "protocol",
+    ),
+}
+
+
+def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
+    """One reported file.
+
+    Args: name: key of COLUMNS; folder: where it lies. UserError names the columns that are not there.
+    """
+    frame = pd.read_csv(folder / name, keep_default_na=False, na_values=[""])
+    absent = [column for column in COLUMNS[name] if column not in frame.columns]
+    if absent:
+        raise UserError(f"{folder / name} lacks the columns {', '.join(absent)}")
+    return frame
+
+
+@functools.cache
+def human_random() -> dict[str, tuple[float, float]]:
+    """Game -> (human, random) score, no-op starts (Wang et al. 2015); games without either are absent."""
+    frame = read("atari_human_random.csv").dropna(subset=["human", "random"])
+    return {str(row["game"]): (float(row["human"]), float(row["random"])) for row in frame.to_dict("records")}
+
+
+@functools.cache
+def unscored_games() -> frozenset[str]:
+    """Atari games that no human or random score was found for."""
+    return frozenset(read("atari_human_random.csv")["game"]) - frozenset(human_random())
+
+
+@functools.cache
+def _figure2() -> dict[tuple[str, str], pd.DataFrame]:
+    frame = read("dapo_paper_fig2_curves.csv").sort_values(["game", "method", "hours"], kind="stable")
+    return {
+        (str(game), str(method)): part.reset_index(drop=True)
+        for (game, method), part in frame.groupby(["game", "method"])
+    }
+
+
+def dapo_curve(game: str, method: str, steps_per_hour: float) -> pd.DataFrame | None:
+    """The digitised curve of Figure 2 of the DAPO paper: step (agent steps), median, q25, q75; None if not
+    there.
+
+    step = hours x steps_per_hour (16 actors: 3500 x 3600, section 5.1). Steps, not frames.
+    """
+    curve = _figure2().get((game, method))
+    if curve is None:
+        return None
+    return pd.DataFrame(
+        {
+            "step": np.maximum(curve["hours"].to_numpy(), 0.0) * steps_per_hour,
+            **{name: curve[name] for name in ("median", "q25", "q75")},
+        }
+    )
+
+
+def value_at(curve: pd.DataFrame, step: float, column: str = "median") -> float:
+    """The curve at a step, linear between its points.
+
+    Args: curve: as from `dapo_curve`; step: agent steps within its range (UserError outside: no
+    extrapolation).
+    """
+    first, last = float(curve["step"].iloc[0]), float(curve["step"].iloc[-1])
+    if not first <= step <= last:
+        raise UserError(f"step {step:g} lies outside the digitised curve ({first:g} to {last:g} agent steps)")
+    return float(np.interp(step, curve["step"], curve[column]))
+
+
+def is_atari(task: str) -> bool:
+    """Is the task a game with frames, so that an agent step is four of them?"""
+    return task in human_random() or task in unscored_games()

@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pytest
+
+from analysis import stats
+
+
+def test_iqm_is_the_mean_of_the_middle_half() -> None:
+    assert stats.iqm(np.array([0.0, 1.0, 2.0, 3.0, 100.0, -50.0, 1.0, 2.0])) == 1.5
+
+
+def test_student_t_by_hand() -> None:
+    e = stats.student_t(np.array([1.0, 2.0, 3.0]))
+    half = 4.302652729749464 / math.sqrt(3)  # t(0.975, 2) s / sqrt(n), s = 1
+    assert (e.value, e.n, e.sd) == (2.0, 3, 1.0)
+    assert e.low == pytest.approx(2 - half)
+    assert e.high == pytest.approx(2 + half)
+
+
+def test_the_interval_excludes_a_margin_exactly_when_its_p_value_is_below_alpha() -> None:
+    e = stats.student_t(np.array([1.0, 2.0, 3.0, 2.5]))
+    assert e.p_value(e.low) == pytest.approx(0.05)
+    assert e.p_value(e.low - 0.1) < 0.05 < e.p_value(e.low + 0.1)
+
+
+def test_equal_runs_give_a_point_and_no_division_by_zero() -> None:
+    e = stats.student_t(np.full(4, 2.0))
+    assert (e.low, e.high, e.p_value(2.0), e.p_value(1.0)) == (2.0, 2.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("call", [stats.student_t, stats.stratified_bootstrap])
+def test_one_run_has_no_interval(call) -> None:
+    with pytest.raises(ValueError, match="n = 1"):
+        call(np.ones((1, 3)))
+
+
+@pytest.mark.parametrize("call", [stats.student_t, stats.stratified_bootstrap])
+def test_nan_is_refused_not_averaged_over(call) -> None:
+    x = np.ones((3, 2))
+    x[1, 1] = math.nan
+    with pytest.raises(ValueError, match="NaN"):
+        call(x)
+
+
+def test_bootstrap_repeats_with_its_seed_and_differs_with_another() -> None:
+    x = np.random.default_rng(1).normal(size=(5, 4))
+    a, b, c = (stats.stratified_bootstrap(x, seed=s, reps=2000) for s in (3, 3, 4))
+    assert (a.low, a.high) == (b.low, b.high)
+    assert (a.low, a.high) != (c.low, c.high)
+
+
+def test_bootstrap_keeps_tasks_apart() -> None:
+    # Equal runs within each task: resampling within strata changes nothing, across strata it would.
+    e = stats.stratified_bootstrap(np.tile([0.0, 1.0, 2.0, 3.0], (5, 1)), reps=500)
+    assert e.low == e.high == e.value == 1.5
+
+
+def test_bootstrap_of_one_task_agrees_with_scipy() -> None:
+    from scipy.stats import bootstrap
+
+    x = np.random.default_rng(2).normal(size=40)
+    draws = stats.bootstrap_draws(x[:, None], np.mean, 20_000, seed=0)
+    theirs = bootstrap((x,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
+    assert np.quantile(draws, [0.025, 0.975]) == pytest.approx([theirs.low, theirs.high], abs=0.01)
+
+
+def test_bootstrap_chunks_give_the_asked_number_of_draws(monkeypatch) -> None:
+    monkeypatch.setattr(stats, "_CHUNK", 10)
+    assert len(stats.bootstrap_draws(np.ones((2, 2)), np.mean, 7, seed=0)) == 7
+
+
+def test_ties_count_half_in_the_probability_of_improvement() -> None:
+    a, b = np.array([[1.0], [2.0]]), np.array([[1.0], [0.0]])
+    assert stats.probability_of_improvement(a, b) == (0.5 + 1 + 1 + 1) / 4
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_welch_power_has_the_textbook_numbers() -> None:
+    assert stats.seeds_for_power(1.0) == 17
+    assert stats.seeds_for_power(2.03) == 5
+
+
+def test_no_number_of_seeds_finds_a_zero_effect_and_few_find_a_huge_one() -> None:
+    assert stats.seeds_for_power(0.0) is None
+    assert stats.seeds_for_power(1e6, is_paired=True) <= 3
+
+
+def test_more_effect_never_needs_more_seeds() -> None:
+    needed = [stats.seeds_for_power(d, 0.0125, is_paired=True) for d in (0.1, 0.3, 1.0, 1.9, 3.0, 8.0)]
+    assert needed == sorted(needed, reverse=True)
+
+
+def test_prediction_interval_by_hand() -> None:
+    e = stats.prediction_interval(np.array([1.0, 2.0, 3.0]), theirs=1.0, n_theirs=5)
+    half = 4.302652729749464 * math.sqrt(1 / 3 + 1 / 5)
+    assert (e.value, e.low, e.high) == (1.0, pytest.approx(1 - half), pytest.approx(1 + half))
+
+
+def test_prediction_interval_widens_when_they_ran_once() -> None:
+    x = np.array([1.0, 2.0, 3.0])
+    assert stats.prediction_interval(x, 0.0, 1).high > stats.prediction_interval(x, 0.0, 5).high
+
+
+def test_welch_equals_scipys_p_at_zero() -> None:
+    from scipy.stats import ttest_ind
+
+    a, b = np.array([1.0, 2.0, 4.0]), np.array([0.0, 0.5, 0.25, 1.0])
+    assert stats.welch(a, b).p_value(0.0) == pytest.approx(ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def test_the_small_n_sentence_ends_at_ten_runs() -> None:
+    assert "75 %" in stats.small_n_sentence(3)
+    assert stats.small_n_sentence(10) == ""
