@@ -210,7 +210,7 @@ def _draw_task(study: Study, task: str) -> Drawn:
         style.step_axis(axes, end, frames=is_atari, label=style.place(axes).is_last_row())
     figure.suptitle(task, x=0.01, ha="left", fontsize=9, fontweight="bold")
     compared = [item for item in study.comparisons if item.task == task and item.theirs is not None]
-    _legend(figure, spare, arms, names, bool(compared))
+    _legend(figure, spare, arms, names, bool(compared), columns + 1)
     return style.save(
         figure,
         study.folder / "figures",
@@ -220,8 +220,10 @@ def _draw_task(study: Study, task: str) -> Drawn:
     )
 
 
-def _legend(figure: Figure, spare: Axes | None, arms: list[Arm], names: list[str], with_paper: bool) -> None:
-    """In the spare cell if there is one, else below."""
+def _legend(
+    figure: Figure, spare: Axes | None, arms: list[Arm], names: list[str], with_paper: bool, columns: int
+) -> None:
+    """In the spare cell if there is one, else below in so many columns."""
     entries: dict[str, Any] = {
         "one run": Line2D([], [], color=style.INK, linewidth=0.5, alpha=0.6),
         "our median": Line2D([], [], color=style.INK, linewidth=1.5),
@@ -237,7 +239,7 @@ def _legend(figure: Figure, spare: Axes | None, arms: list[Arm], names: list[str
     if spare is not None:
         spare.legend(list(entries.values()), list(entries), loc="center", handlelength=2.8)
     else:
-        figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=4, handlelength=2.8)
+        figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=columns, handlelength=2.8)
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
