@@ -57,6 +57,7 @@ class Dapo:
                                           eps=self.config.adam_eps, fused=True)
         self.generators = {name: seeding.generator(run.seed, name) for name in ("policy", "replay", "diagnostics")}
         self.num_envs = env.num_envs
+        self.rollouts = self.config.batch_size // self.config.rollout_length  # of an update
         self.collect = self.config.collect_per_env(env.num_envs)
         capacity = min(self.config.replay_capacity, max(self.collect, run.steps // env.num_envs))
         self.replay = RolloutReplay(capacity, env.num_envs)
@@ -113,7 +114,8 @@ class Dapo:
             return {}
         rows = [self._update() for _ in range(updates)]
         metrics = {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]} if rows else {}
-        if rows and self.config.diagnostics_every and self.version % self.config.diagnostics_every == 0:
+        every = self.config.diagnostics_every
+        if rows and every and self.version % every == 0 and self.rollouts > 1:
             metrics["pg_var"] = self._gradient_variance()
         self.version += 1
         return {"version": self.version, "updates": self.updates, "trained": self.trained,
@@ -130,8 +132,7 @@ class Dapo:
         self.chunk = []
 
     def _sample(self, generator: str) -> Batch:
-        rollouts = self.config.batch_size // self.config.rollout_length
-        batch = self.replay.sample(rollouts, self.config.rollout_length, self.generators[generator], HEADS)
+        batch = self.replay.sample(self.rollouts, self.config.rollout_length, self.generators[generator], HEADS)
         return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
     def _evaluate(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -197,15 +198,19 @@ class Dapo:
             ratio = importance_ratio(log_pi, batch["log_mu"], clip=cfg.log_ratio_clip)
             b = self._targets(batch, log_pi, v, ratio)[0]
         parameters = list(self.net.parameters())
-        gradients = []
-        for n in range(b.shape[1]):
+        total = torch.zeros(sum(p.numel() for p in parameters), device=self.device)
+        squares = 0.0
+        for n in range(self.rollouts):
             one = {name: x[n:n + 1] if name in HEADS else x[:, n:n + 1] for name, x in batch.items()}
             log_pi, _, _ = self._evaluate(one)
             ratio = importance_ratio(log_pi, one["log_mu"], clip=cfg.log_ratio_clip)
             loss = ppo_clip(ratio, b[:, n:n + 1], clip=cfg.clip, weight=one["weight"])
-            grads = torch.autograd.grad(loss, parameters, allow_unused=True)
-            gradients.append(torch.cat([g.flatten() for g in grads if g is not None]))
-        return torch.stack(gradients).var(dim=0).sum().item()
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            gradient = torch.cat([g.flatten() for g in grads])
+            total += gradient
+            squares += gradient.square().sum().item()
+        # sum |g|^2 - N |mean g|^2, over N - 1: the sample variance without keeping all gradients
+        return (squares - total.square().sum().item() / self.rollouts) / (self.rollouts - 1)
 
     # --- keeping -----------------------------------------------------------------------------------------------
 

@@ -322,3 +322,21 @@ def test_the_same_seed_gives_the_same_parameters_bit_for_bit(task):
 
 def test_another_seed_gives_other_parameters():
     assert trained(configured("seed=1"))[0].parameters_sha256() != trained(configured("seed=2"))[0].parameters_sha256()
+
+
+def test_the_gradients_variance_is_the_sample_variance_over_roll_outs():
+    agent, _ = trained(configured("algo=dapo"))
+    state = agent.generators["diagnostics"].get_state()
+    measured = agent._gradient_variance()
+    agent.generators["diagnostics"].set_state(state)
+    batch = agent._sample("diagnostics")
+    log_pi, v, _ = agent._evaluate(batch)
+    ratio = torch.exp(log_pi - batch["log_mu"])
+    b = agent._targets(batch, log_pi, v, ratio)[0]
+    gradients = []
+    for n in range(b.shape[1]):  # the loss of one roll-out, cut out of the batch
+        surrogate = torch.minimum(ratio[:, n] * b[:, n], ratio[:, n].clamp(0.8, 1.2) * b[:, n])
+        grads = torch.autograd.grad(-surrogate.mean(), list(agent.net.parameters()), retain_graph=True,
+                                    allow_unused=True)
+        gradients.append(torch.cat([g.flatten() for g in grads if g is not None]))
+    assert measured == pytest.approx(torch.stack(gradients).var(dim=0).sum().item(), rel=1e-4)
