@@ -1,7 +1,9 @@
 """The command line of one run, or of several through Hydra's multirun: python -m bench [-m] key=value ..."""
 
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -34,6 +36,8 @@ def _check_all(arguments: list[str]) -> None:
         return
     if flags.config_name or flags.config_path or flags.config_dir:
         raise UserError("a run starts from conf/config.yaml; leave -cn, -cp and -cd out")
+    if flags.cfg and flags.multirun:
+        raise UserError("--cfg prints one configuration; leave -m out")
     jobs = compose.split_sweep(flags.overrides) if flags.multirun else [flags.overrides]
     if not jobs:
         raise UserError(f"the sweep {' '.join(flags.overrides)} has no values to run")
@@ -45,7 +49,18 @@ def _check_all(arguments: list[str]) -> None:
         compose.to_container(composed)
         if config.device != "cpu":
             from bench.run import require_device  # PyTorch, which takes seconds to import
-            require_device(config)
+            require_device(config.device)
+    if flags.multirun:  # Hydra keeps its record of the sweep there, and would fail with a traceback
+        _require_writable(Path(config.store))
+
+
+def _require_writable(store: Path) -> None:
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the store {store} cannot be written: {error.strerror}") from None
+    if not os.access(store, os.W_OK):
+        raise UserError(f"the store {store} cannot be written")
 
 
 def _interrupt(_signal: int, _frame: Any) -> None:

@@ -50,35 +50,35 @@ def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
 
 def to_run_config(config: DictConfig) -> RunConfig:
     """Convert once to dataclasses, which check their values. Errors: `UserError`."""
-    result = _to_object(config)
+    result = _to_object(config, "config")
     assert isinstance(result, RunConfig)
     return result
 
 
 def to_suite_config(config: DictConfig) -> SuiteConfig:
     """Like `to_run_config`, for conf/suite.yaml."""
-    result = _to_object(config)
+    result = _to_object(config, "suite")
     assert isinstance(result, SuiteConfig)
     return result
 
 
-def _to_object(config: DictConfig) -> Any:
+def _to_object(config: DictConfig, config_name: str) -> Any:
     try:
         result = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        raise UserError(_sentence(error, "config")) from None
-    _refuse_added(result, "")
+        raise UserError(_sentence(error, config_name)) from None
+    _refuse_added(result, "", config_name)
     return result
 
 
-def _refuse_added(config: Any, prefix: str) -> None:
+def _refuse_added(config: Any, prefix: str, config_name: str) -> None:
     """Refuse keys that no schema has: `+key=value` adds them past the checks of Hydra and OmegaConf."""
     declared = {field.name for field in fields(config)}
     for key, value in vars(config).items():
         if key not in declared:
-            raise UserError(f"there is no key {prefix + key!r}{_nearest_key(prefix + key, 'config')}")
+            raise UserError(f"there is no key {prefix + key!r}{_nearest_key(prefix + key, config_name)}")
         if is_dataclass(value):
-            _refuse_added(value, f"{prefix}{key}.")
+            _refuse_added(value, f"{prefix}{key}.", config_name)
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
@@ -104,6 +104,11 @@ def run_name(container: Mapping[str, Any]) -> str:
     """Name of the run's directory: readable, and unique by the first digits of its identity."""
     task = re.sub(r"[^A-Za-z0-9]+", "_", str(container["env"]["task"]))
     return f"{container['algo']['name']}-{task}-s{container['seed']}-{identity(container)[:12]}"
+
+
+def quoted(value: str) -> str:
+    """A value as Hydra's command line reads it back unchanged, whatever commas, quotes or spaces it holds."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
 
 
 def split_sweep(overrides: list[str]) -> list[list[str]]:
@@ -157,11 +162,13 @@ def _sentence(error: BaseException, config_name: str) -> str:
 
 
 def _nearest_key(key: str, config_name: str) -> str:
-    known = [f"{group}.{name}" if group else name
-             for group, _, node in SCHEMAS for name in node.__dataclass_fields__]
+    root = RunConfig if config_name == "config" else SuiteConfig
+    top = [field.name for field in fields(root)]
+    known = top + [f"{group.replace('/', '.')}.{field.name}" for group, _, node in SCHEMAS
+                   if group and group.split("/")[0] in top for field in fields(node)]
     if key in known:
         return " under the chosen algo and env"
     near = difflib.get_close_matches(key, known, n=1)
     if not near:
-        return f"; `python -m bench{'' if config_name == 'config' else '.suite'} --cfg job` prints all"
+        return "; `python -m bench --cfg job` prints all" if root is RunConfig else f"; there are {', '.join(top)}"
     return f"; the nearest is {near[0]!r}"

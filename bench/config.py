@@ -256,6 +256,11 @@ class BudgetConfig:
     steps: int  # agent steps per run
     overrides: list[str]
 
+    def __post_init__(self) -> None:
+        _require_positive(self, "check.scales", "seeds", "steps")
+        _require(bool(self.arms), "check.scales.arms", self.arms, "one arm and more")
+        _require(bool(self.tasks), "check.scales.tasks", self.tasks, "one task and more")
+
 
 @dataclass(kw_only=True)
 class ClaimConfig:

@@ -16,7 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.compose import quoted
 from bench.config import LoggerConfig
+from bench.errors import UserError
 from bench.plan import PlannedRun
 from bench.record import mark_failed, read_status
 from bench.run import PARENT
@@ -25,6 +27,7 @@ POLL_SECONDS = 0.2
 LINE_SECONDS = 30.0  # between two progress lines where there is no terminal
 BUSY = 75  # exit status of a run that another process holds
 RETRY_SECONDS = 5.0
+FULL_ERROR = {"HYDRA_FULL_ERROR": "1"}  # so that the last line of a log names the error
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Progressing:
         steps = self.steps_done + partial
         elapsed = time.monotonic() - self.began
         left = f"{_duration(elapsed * (self.steps_total - steps) / steps)} left" if steps else "measuring the rate"
-        return (f"{steps / self.steps_total:.0%} of {self.steps_total:,} agent steps, {len(running)} running, "
+        return (f"{steps / max(self.steps_total, 1):.0%} of {self.steps_total:,} agent steps, {len(running)} running, "
                 f"{len(self.failed)} failed, {left}")
 
 
@@ -103,13 +106,18 @@ def _start(waiting: deque[_Job], running: list[_Job], slots: int, store: Path, l
             waiting.append(job)
             continue
         run_dir = store / job.run.run_dir
-        run_dir.mkdir(parents=True, exist_ok=True)
-        entity = "null" if logger.entity is None else logger.entity
-        command = [sys.executable, "-m", "bench", *job.run.overrides, f"store={store}", f"logger={logger.name}",
-                   f"logger.mode={logger.mode}", f"logger.project={logger.project}", f"logger.entity={entity}"]
-        with (run_dir / "log.txt").open("ab") as log:
+        entity = "null" if logger.entity is None else quoted(logger.entity)
+        command = [sys.executable, "-m", "bench", *job.run.overrides, f"store={quoted(str(store))}",
+                   f"logger={logger.name}", f"logger.mode={logger.mode}",
+                   f"logger.project={quoted(logger.project)}", f"logger.entity={entity}"]
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            log = (run_dir / "log.txt").open("ab")
+        except OSError as error:
+            raise UserError(f"the run directory {run_dir} cannot be written: {error.strerror}") from None
+        with log:
             job.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                           env={**os.environ, PARENT: str(os.getpid())})
+                                           env={**os.environ, PARENT: str(os.getpid()), **FULL_ERROR})
         running.append(job)
 
 
@@ -128,7 +136,7 @@ def _collect(waiting: deque[_Job], running: list[_Job], progress: Progressing, s
             job.not_before = time.monotonic() + RETRY_SECONDS
             waiting.append(job)
         else:
-            if read_status(run_dir)["state"] != "failed":
+            if code < 0 or read_status(run_dir)["state"] != "failed":  # a signal: what stands there is of old
                 mark_failed(run_dir, _cause(code, run_dir))
             progress.failed.append(job.run)
             progress.steps_total -= job.run.steps

@@ -25,6 +25,7 @@ class PlannedRun:
     steps: int
     hash: str
     run_dir: str  # inside the store
+    device: str
     overrides: tuple[str, ...]  # of `python -m bench`, without store and logger
 
     def state(self, store: Path) -> str:
@@ -53,7 +54,8 @@ class Plan:
         check = {key: value for key, value in asdict(self.suite.check).items() if key not in ("scales", "base")}
         check["arms"] = {arm: check["arms"][arm] for arm in self.budget.arms}
         check["tasks"] = {task: check["tasks"][task] for task in self.budget.tasks}
-        runs = [{key: value for key, value in asdict(run).items() if key != "overrides"} for run in self.runs]
+        runs = [{key: value for key, value in asdict(run).items() if key not in ("device", "overrides")}
+                for run in self.runs]
         text = json.dumps({"check": check, "scale": self.suite.scale.name,
                            "scientific": self.suite.scale.scientific, "steps": self.budget.steps, "runs": runs,
                            "reference_config": self.reference_config}, indent=1)
@@ -99,7 +101,7 @@ def _runs_of(arm: str, budget: BudgetConfig, overrides: list[str]) -> list[Plann
         for seed in range(budget.seeds):
             one = {**container, "env": {**container["env"], "task": task}, "seed": seed}
             runs.append(PlannedRun(arm, task, seed, budget.steps, identity(one), f"runs/{run_name(one)}",
-                                   (*overrides, f"env.task={task}", f"seed={seed}")))
+                                   container["device"], (*overrides, f"env.task={task}", f"seed={seed}")))
     return runs
 
 

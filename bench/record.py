@@ -46,7 +46,7 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     try:
         status: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
         return status
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {"state": "missing"}
 
 

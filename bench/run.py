@@ -24,9 +24,9 @@ def run_directory(config: RunConfig, container: dict[str, Any]) -> Path:
     return Path(config.run_dir) if config.run_dir else Path(config.store) / "runs" / run_name(container)
 
 
-def require_device(config: RunConfig) -> None:
+def require_device(device: str) -> None:
     """Refuse a device that this machine does not have."""
-    if config.device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is 'cuda', and PyTorch sees no CUDA device here; allowed: cpu")
 
 
@@ -37,7 +37,7 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
         config: typed, checked.
         container: the same, resolved, as plain data.
     """
-    require_device(config)
+    require_device(config.device)
     path = run_directory(config, container)
     with RunRecord(path, container) as record:
         if record.finished:

@@ -74,6 +74,9 @@ def _status(plan: Plan) -> int:
 
 
 def _run(plan: Plan) -> int:
+    if "cuda" in {run.device for run in plan.runs}:
+        from bench.run import require_device
+        require_device("cuda")
     plan.freeze()
     states = _states(plan)
     todo = [run for run, state in states.items() if state != "done"]
@@ -95,8 +98,11 @@ def main(arguments: list[str]) -> int:
     """Exit status: 0 all done, 1 a run failed, 2 bad input, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if {"-h", "--help"} & set(arguments):
+            print(USAGE)
+            return 0
         if not arguments or arguments[0] not in ACTIONS:
-            raise UserError(f"the first word is {arguments[0] if arguments else 'missing'!r}; {USAGE}")
+            raise UserError(f"the first word must be plan, run or status; {USAGE}")
         plan = expand(to_suite_config(compose(arguments[1:], "suite")))
         return {"plan": _plan, "run": _run, "status": _status}[arguments[0]](plan)
     except UserError as error:

@@ -3,7 +3,8 @@
 Choices where the emulator and the original wrappers (openai/baselines, gym NoFrameskip-v4) differ:
 A1  Life loss: `life_loss_info` ends the learner's episode and leaves the game running, as EpisodicLife does.
 A2  The steps that the original makes inside `reset` (a no-op after a life loss, FIRE, action 2) are made here as
-    ordinary steps whose action is forced; `Step.acted` is False and learners give them no weight.
+    ordinary steps whose action is forced; `Step.acted` is False and learners give them no weight. They count for
+    the no-reward limit, at most 3 of its 1000 steps.
 A3  The no-reward limit and the frame cap reset the emulator. The original leaves the game running when lives are
     left; its score counter then spans resets (spec/dapo.md 1.10). Such a game is recorded as cut.
 A4  Random starts: 0 .. noop_max - 1 raw no-op frames (the emulator's), the original 1 .. noop_max.
