@@ -149,13 +149,16 @@ class DapoConfig(AlgoConfig):
                  ", ".join(DIVERGENCES))
         _require(self.batch_size % self.rollout_length == 0, "algo.rollout_length", self.rollout_length,
                  f"a divisor of algo.batch_size ({self.batch_size})")
+        _require(self.diagnostics_every == 0 or self.batch_size > self.rollout_length, "algo.diagnostics_every",
+                 self.diagnostics_every, "0 with one roll-out per batch, which has no variance over roll-outs")
         _require(not (self.recurrent and self.rollout_length == 1), "algo.rollout_length",
                  self.rollout_length, "2 or more with an LSTM (algo.recurrent=true), which learns over roll-outs")
 
     def collect_per_env(self, num_envs: int) -> int:
-        """Steps that each actor generates per policy version: whole roll-outs, reuse as near as they allow.
+        """Steps that each actor generates per policy version: whole roll-outs, rounded down.
 
-        The paper's setting gives 896 (spec: 16 actors x 896 per 100 updates of 1024 trained steps).
+        The paper's setting (16 actors, 100 updates of 1024 trained steps) gives 896, an actual reuse of 7.14; the
+        actual one is in metrics.csv.
         """
         exact = self.updates_per_version * self.batch_size / (self.reuse * num_envs)
         return int(exact // self.rollout_length) * self.rollout_length
@@ -217,6 +220,7 @@ class RunConfig:
                  "each actor generates per version: updates_per_version * batch_size / (reuse * num_envs)")
         _require(algo.replay_capacity >= collect, "algo.replay_capacity", algo.replay_capacity,
                  f"at least {collect}, the steps that one version adds per actor")
+        _require(algo.burn_in < self.steps, "algo.burn_in", algo.burn_in, f"less than steps ({self.steps})")
         _require(self.steps // self.env.num_envs >= algo.rollout_length, "steps", self.steps,
                  f"at least one roll-out per actor ({self.env.num_envs * algo.rollout_length})")
 
@@ -269,8 +273,10 @@ class ClaimConfig:
     id: str
     statement: str
     source: str
-    contrast: list[str]  # arms A and B; the claim is about metric(A) - metric(B)
+    contrast: list[str]  # arms A and B: metric(A) - metric(B); or A alone: metric(A)
+    tasks: list[str] | None  # null = all of the check
     metric: str  # key of analysis.scores.METRICS
+    normalise: str | None  # human | relative | none; null = the metric's own
     margin: float  # smallest difference that matters, in units of the metric
     alpha: float
     min_budget: float  # fraction of the reported run's steps below which the claim stays undecided

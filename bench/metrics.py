@@ -20,7 +20,11 @@ METRICS = {
     "d_var": "variance of D over the steps of a batch, nats^2",
     "grad_norm": "global gradient norm before clipping",
     "staleness": "mean age of the trained steps' policy, updates",
-    "pg_var": "variance of the policy gradient of one roll-out, summed over parameters",
+    "pg_var": "variance of a roll-out's policy gradient, summed over parameters; a roll-out's loss is its own mean",
+    "pg_var_1step": "the same with the 1-step divergence in its place, same batch and parameters",
+    "pg_var_full": "the same with the full divergence in its place, same batch and parameters",
+    "d_var_1step": "variance of the 1-step divergence over the steps of that batch, nats^2",
+    "d_var_full": "variance of the full divergence over the steps of that batch, nats^2",
     "coverage": "distinct observations seen so far, on a coarse grid (bench.coverage)",
 }
 
@@ -31,4 +35,5 @@ EPISODES = {
     "length": "agent steps of the game",
     "env": "environment that played it",
     "truncated": "1 where a limit cut the game, 0 where it ended by its own rules",
+    "lives": "lives left when the game ended; more than 0 in a cut game that was not over",
 }

@@ -11,7 +11,8 @@ class RolloutReplay:
 
     Every field is a tensor `[time, actors, ...]`. Roll-outs may begin at any step and cross episodes (the fields
     carry the boundaries), but never the place where the newest step meets the oldest.
-    Source: Wang et al. 2019, Table 1 and appendix A.3 (spec/dapo.md 1.9 item 10: 16 384 steps per actor).
+    Steps near the two ends lie in fewer windows and are drawn less (0.4 % of them in the paper's setting).
+    Source: Wang et al. 2019, Table 1 and appendix A.3.
 
     Args:
         capacity: steps kept per actor.

@@ -78,7 +78,7 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
 
 
 def _row(event: Event, wall: float, coverage: Coverage) -> dict[str, float]:
-    return {"step": event.generated, "wall_s": wall, **event.metrics, "coverage": len(coverage.seen)}
+    return {"step": event.generated, "wall_s": wall, **event.metrics, "coverage": coverage.count()}
 
 
 def _require_parent() -> None:

@@ -7,20 +7,26 @@ then M updates, each on roll-outs drawn uniformly from the replay, of
     B = A / rms(A) - (1/eta) D,    A_i = q_i - V_i (V-trace),    D_i = Q_pi(f)_i,    f = log pi - log pi_t
 
 then the policy is published. Everything in B is a constant under differentiation.
-Source: eq. 11, 12, 14, 19, 20, algorithm 1; where paper and released code differ, spec/dapo.md 1.9:
+Source: eq. 11, 12, 14, 19, 20, algorithm 1; where paper and released code differ, or leave a choice:
 
 D1  pi_t(a|s) is the probability stored by the actor, so it differs from sample to sample; there is no snapshot.
-D2  The product inside D runs from k = 1 (1.9 item 1); 1-step is D = f by horizon = 0, not by c_D = 0 (item 2).
-D3  The advantage is divided by its root mean square over the batch and not centred; D is not scaled (item 5).
-D4  The last step of a roll-out uses the stored TD(lambda) return of the behaviour values, which is bootstrapped
-    from the value after the actor's chunk (item 6).
-D5  Episode starts reset V-trace, D and the LSTM alike (items 7, 8); the stored LSTM state is the one before the
-    step (item 9).
+D2  The product inside D runs from k = 1; 1-step is D = f by horizon = 0, not by c_D = 0.
+D3  The advantage is divided by its root mean square over the batch and not centred; D is not scaled.
+D4  The last step of a roll-out uses the stored TD(lambda) return of the behaviour values. It is computed
+    once, when the actor's chunk is complete, and bootstrapped from the value after the chunk; the original's replay
+    memory computes it anew over the open episode with each push. At 896 steps a chunk this cuts more than a tenth
+    of the lambda-tail for 2 % of the steps, at 256 (dapo_cpu) for 8 %.
+D5  Episode starts reset V-trace, D and the LSTM alike; the stored LSTM state is the one before the
+    step.
 D6  A time limit bootstraps: gamma V_t(last observation) enters the stored reward, the discount is 0.
 D7  The schedule is synchronous: the paper's learner trains on 100 updates while its actors generate the next 14 336
-    steps; here the two take turns, with the same reuse, replay and therefore the same distribution of staleness.
+    steps; here the two take turns, with the same reuse and replay. The age of the data is uniform over the same
+    K versions, and younger by the half version that a policy acts beside the learner: 914 instead of 964 updates
+    on average in the paper's setting. The burn-in of 1024 steps never binds there.
 D8  A run whose steps end within a version trains on that rest with updates in proportion.
 D9  Steps that the protocol forced (FIRE after a reset) have weight 0 and are cut off from their neighbours.
+D10  Adam's epsilon stands beside the bias-corrected root (PyTorch); TensorFlow's, of the released code, beside the
+    uncorrected one, which damps about the first hundred updates more.
 """
 
 import hashlib
@@ -44,6 +50,10 @@ Batch = dict[str, Tensor]
 HEADS = ("h", "c")  # fields that a roll-out needs at its first step only
 
 
+def _variance(x: Tensor, weight: Tensor) -> Tensor:
+    return weighted_mean((x - weighted_mean(x, weight)).square(), weight)
+
+
 class Dapo:
     """Actor and learner of one run."""
 
@@ -54,7 +64,7 @@ class Dapo:
         self.net = ActorCritic(env.obs_shape, env.num_actions, recurrent=self.config.recurrent,
                                generator=seeding.generator(run.seed, "init")).to(self.device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate,
-                                          eps=self.config.adam_eps, fused=True)
+                                          eps=self.config.adam_eps, fused=True)  # D10
         self.generators = {name: seeding.generator(run.seed, name) for name in ("policy", "replay", "diagnostics")}
         self.num_envs = env.num_envs
         self.rollouts = self.config.batch_size // self.config.rollout_length  # of an update
@@ -110,13 +120,12 @@ class Dapo:
         """Move the chunk into the replay, make the version's updates, publish. Returns the version's metrics."""
         updates = self.config.updates_per_version * len(self.chunk) // self.collect  # D7, D8
         self._store_chunk()
-        if self.generated < self.config.burn_in or self.replay.size < self.config.rollout_length:
+        if updates == 0 or self.generated < self.config.burn_in or self.replay.size < self.config.rollout_length:
             return {}
         rows = [self._update() for _ in range(updates)]
-        metrics = {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]} if rows else {}
-        every = self.config.diagnostics_every
-        if rows and every and self.version % every == 0 and self.rollouts > 1:
-            metrics["pg_var"] = self._gradient_variance()
+        metrics = {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]}
+        if self.config.diagnostics_every and self.version % self.config.diagnostics_every == 0:
+            metrics |= self._diagnose()
         self.version += 1
         return {"version": self.version, "updates": self.updates, "trained": self.trained,
                 "reuse": self.trained / self.generated, "lr": self._learning_rate(), **metrics}
@@ -141,17 +150,21 @@ class Dapo:
         log_pi = logits.log_softmax(-1).gather(-1, batch["action"].unsqueeze(-1)).squeeze(-1)
         return log_pi, v, categorical_entropy(logits)
 
-    def _targets(self, batch: Batch, log_pi: Tensor, v: Tensor, ratio: Tensor) -> tuple[Tensor, ...]:
-        """B of the clipped surrogate, the value target, the raw advantage and D: constants, `[T, N]` each."""
-        cfg = self.config
-        v, ratio = v.detach(), ratio.detach()
-        v_target, q = vtrace(batch["r"], batch["discount"], v, ratio, batch["ret"][-1],
-                             rho_bar=cfg.rho_v, c_bar=cfg.c_v)
-        advantage = q - v
-        f = DIVERGENCES[cfg.divergence](log_pi.detach(), batch["log_mu"])
-        d = multi_step(f, batch["discount"], ratio, c_bar=cfg.c_d, rho_bar=cfg.rho_d, horizon=cfg.horizon)  # D2
-        b = rms_normalise(advantage, batch["weight"]) - cfg.inv_eta * d  # D3
-        return b, v_target, advantage, d
+    def _value_targets(self, batch: Batch, v: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """Value target and raw advantage, `[T, N]` each, without gradient."""
+        v_target, q = vtrace(batch["r"], batch["discount"], v.detach(), ratio.detach(), batch["ret"][-1],
+                             rho_bar=self.config.rho_v, c_bar=self.config.c_v)
+        return v_target, q - v.detach()
+
+    def _divergence(self, batch: Batch, log_pi: Tensor, ratio: Tensor, horizon: int | None) -> Tensor:
+        """D with so many future terms, `[T, N]`, without gradient."""
+        f = DIVERGENCES[self.config.divergence](log_pi.detach(), batch["log_mu"])
+        return multi_step(f, batch["discount"], ratio.detach(), c_bar=self.config.c_d, rho_bar=self.config.rho_d,
+                          horizon=horizon)  # D2
+
+    def _augmented(self, batch: Batch, advantage: Tensor, d: Tensor) -> Tensor:
+        """B, the divergence-augmented advantage of the clipped surrogate, `[T, N]`."""
+        return rms_normalise(advantage, batch["weight"]) - self.config.inv_eta * d  # D3
 
     def _update(self) -> Batch:
         """One gradient step. Returns its metrics as tensors, so that nothing waits for the device."""
@@ -160,8 +173,9 @@ class Dapo:
         weight = batch["weight"]
         log_pi, v, entropy = self._evaluate(batch)
         ratio = importance_ratio(log_pi, batch["log_mu"], clip=cfg.log_ratio_clip)
-        b, v_target, advantage, d = self._targets(batch, log_pi, v, ratio)
-        loss_policy = ppo_clip(ratio, b, clip=cfg.clip, weight=weight)
+        v_target, advantage = self._value_targets(batch, v, ratio)
+        d = self._divergence(batch, log_pi, ratio, cfg.horizon)
+        loss_policy = ppo_clip(ratio, self._augmented(batch, advantage, d), clip=cfg.clip, weight=weight)
         loss_value = value_loss(v, v_target, ratio, ratio_cap=cfg.value_ratio_cap, weight=weight)
         mean_entropy = weighted_mean(entropy, weight)
         loss = loss_policy + cfg.value_coef * loss_value - cfg.entropy_coef * mean_entropy
@@ -174,43 +188,61 @@ class Dapo:
         self.updates += 1
         self.trained += cfg.batch_size
         with torch.no_grad():
-            d_mean = weighted_mean(d, weight)
             return {"loss_policy": loss_policy.detach(), "loss_value": loss_value.detach(),
                     "entropy": mean_entropy.detach(), "grad_norm": grad_norm.detach(), "staleness": staleness,
                     "kl": weighted_mean(batch["log_mu"] - log_pi, weight), "ratio": weighted_mean(ratio, weight),
                     "clipped": weighted_mean(((ratio - 1).abs() > cfg.clip).float(), weight),
                     "advantage_rms": weighted_mean(advantage.square(), weight).sqrt(),
-                    "d_mean": d_mean, "d_var": weighted_mean((d - d_mean).square(), weight)}
+                    "d_mean": weighted_mean(d, weight), "d_var": _variance(d, weight)}
 
     def _learning_rate(self) -> float:
         """Linear in the trained steps, whatever the length of this run: a short run is the start of a long one."""
         return self.config.learning_rate * max(0.0, 1 - self.trained / self.config.lr_horizon)
 
-    def _gradient_variance(self) -> float:
-        """Total variance over roll-outs of the policy gradient, sum over parameters of the sample variance.
+    # --- measuring ---------------------------------------------------------------------------------------------
 
+    def _diagnose(self) -> dict[str, float]:
+        """Variances of D and of the policy gradient, of this arm and of its 1-step and full forms on the same batch.
+
+        The same batch and parameters for all three, so that their ratio is the estimator's and not the training's.
         Drawn from a generator of its own, so that measuring does not change the run.
         """
-        cfg = self.config
         batch = self._sample("diagnostics")
         with torch.no_grad():
             log_pi, v, _ = self._evaluate(batch)
-            ratio = importance_ratio(log_pi, batch["log_mu"], clip=cfg.log_ratio_clip)
-            b = self._targets(batch, log_pi, v, ratio)[0]
+            ratio = importance_ratio(log_pi, batch["log_mu"], clip=self.config.log_ratio_clip)
+            _, advantage = self._value_targets(batch, v, ratio)
+        forms = {"": self.config.horizon, "_1step": 0, "_full": None}
+        ds = {horizon: self._divergence(batch, log_pi, ratio, horizon) for horizon in set(forms.values())}
+        variances = self._gradient_variances(batch, [self._augmented(batch, advantage, d) for d in ds.values()])
+        gradient = dict(zip(ds, variances, strict=True))
+        spread = {horizon: _variance(d, batch["weight"]).item() for horizon, d in ds.items()}
+        return {**{f"pg_var{name}": gradient[horizon] for name, horizon in forms.items()},
+                **{f"d_var{name}": spread[horizon] for name, horizon in forms.items() if name}}
+
+    def _gradient_variances(self, batch: Batch, augmented: list[Tensor]) -> list[float]:
+        """For each B: variance over roll-outs of the policy gradient, summed over parameters.
+
+        sum |g|^2 - N |mean g|^2, over N - 1: the sample variance without keeping all gradients. A roll-out's loss is
+        the mean over its own acted steps.
+        """
+        cfg = self.config
         parameters = list(self.net.parameters())
-        total = torch.zeros(sum(p.numel() for p in parameters), device=self.device)
-        squares = 0.0
+        totals = [torch.zeros(sum(p.numel() for p in parameters), device=self.device) for _ in augmented]
+        squares = [0.0] * len(augmented)
         for n in range(self.rollouts):
             one = {name: x[n:n + 1] if name in HEADS else x[:, n:n + 1] for name, x in batch.items()}
             log_pi, _, _ = self._evaluate(one)
             ratio = importance_ratio(log_pi, one["log_mu"], clip=cfg.log_ratio_clip)
-            loss = ppo_clip(ratio, b[:, n:n + 1], clip=cfg.clip, weight=one["weight"])
-            grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-            gradient = torch.cat([g.flatten() for g in grads])
-            total += gradient
-            squares += gradient.square().sum().item()
-        # sum |g|^2 - N |mean g|^2, over N - 1: the sample variance without keeping all gradients
-        return (squares - total.square().sum().item() / self.rollouts) / (self.rollouts - 1)
+            for k, b in enumerate(augmented):
+                loss = ppo_clip(ratio, b[:, n:n + 1], clip=cfg.clip, weight=one["weight"])
+                grads = torch.autograd.grad(loss, parameters, retain_graph=k + 1 < len(augmented), allow_unused=True,
+                                            materialize_grads=True)
+                gradient = torch.cat([g.flatten() for g in grads])
+                totals[k] += gradient
+                squares[k] += gradient.square().sum().item()
+        n = self.rollouts
+        return [(s - total.square().sum().item() / n) / (n - 1) for s, total in zip(squares, totals, strict=True)]
 
     # --- keeping -----------------------------------------------------------------------------------------------
 

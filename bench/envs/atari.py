@@ -6,7 +6,8 @@ A2  The steps that the original makes inside `reset` (a no-op after a life loss,
     ordinary steps whose action is forced; `Step.acted` is False and learners give them no weight. They count for
     the no-reward limit, at most 3 of its 1000 steps.
 A3  The no-reward limit and the frame cap reset the emulator. The original leaves the game running when lives are
-    left; its score counter then spans resets (spec/dapo.md 1.10). Such a game is recorded as cut.
+    left; its score counter then spans resets. Such a game is recorded as cut, with the lives
+    it had left; scores leave it out where it had any, as the reported curves do.
 A4  Random starts: 0 .. noop_max - 1 raw no-op frames (the emulator's), the original 1 .. noop_max.
 A5  The frame stack is not cleared by a life loss; the original clears it. Single frames are not concerned.
 """
@@ -82,6 +83,7 @@ class AtariEnv:
             raise ValueError(f"seeds must be {self.num_envs} integers in [0, 2**31), got {seeds}")
         obs, info = self._ale.reset(seed=seeds.astype(np.int64))
         self._origin = info["frame_number"] - info["episode_frame_number"]
+        self._lives = info["lives"]
         self._idle = np.zeros(self.num_envs, dtype=np.int64)
         self._scripted = np.full(self.num_envs, min(1, len(self._script)))
         return np.asarray(obs)
@@ -99,9 +101,11 @@ class AtariEnv:
         origin = info["frame_number"] - info["episode_frame_number"]
         game_over, self._origin = origin != self._origin, origin
         final_obs = obs
+        truncated &= ~terminated
+        # The emulator tells the lives after its own reset; a game that it ended has those of the step before.
+        lives = np.where(game_over & truncated, self._lives, np.where(game_over, 0, info["lives"]))
         if game_over.any():
             final_obs = np.where(game_over[:, None, None, None], info["final_obs"], obs)
-        truncated &= ~terminated
         ended = terminated | truncated
         self._idle = np.where(ended | (raw != 0), 0, self._idle + 1)
         if (limit := self.protocol.no_reward_limit) and (stuck := self._idle > limit).any():  # A3
@@ -109,6 +113,7 @@ class AtariEnv:
             self._origin = info["frame_number"] - info["episode_frame_number"]
             self._idle[stuck] = 0
             truncated, ended, game_over = truncated | stuck, ended | stuck, game_over | stuck
+        self._lives = info["lives"]
         self._scripted = np.minimum(self._scripted + 1, len(self._script))
         self._scripted[ended] = np.where(game_over, min(1, len(self._script)), 0)[ended]
         cut = truncated.copy()
@@ -116,7 +121,7 @@ class AtariEnv:
             terminated, truncated = ended, np.zeros_like(truncated)
         reward = np.sign(raw) if self.protocol.sign_rewards else raw
         return Step(obs, reward.astype(np.float32), terminated, truncated, final_obs, acted,
-                    raw.astype(np.float64), game_over, cut)
+                    raw.astype(np.float64), game_over, cut, lives)
 
     def close(self) -> None:
         """Stop the emulators."""

@@ -23,6 +23,7 @@ class Step(NamedTuple):
     raw_reward: np.ndarray  # [B] float64, unclipped
     game_over: np.ndarray  # [B] bool, a full game ended here: its score is recorded
     game_cut: np.ndarray  # [B] bool, that game was ended by a limit, not by its own rules
+    lives: np.ndarray | None = None  # [B] int, lives left in the game that the step belongs to; None: no such thing
 
 
 class VecEnv(Protocol):

@@ -113,7 +113,7 @@ def test_the_learner_recomputes_the_stored_probabilities_of_the_unchanged_policy
 
 
 class StateAfterStep(Dapo):
-    """Planted fault, the released code's (spec/dapo.md 1.9 item 9): stores the LSTM state after the step."""
+    """Planted fault, the released code's: stores the LSTM state after the step."""
 
     def act(self, obs, start):
         action = super().act(obs, start)
@@ -122,7 +122,7 @@ class StateAfterStep(Dapo):
 
 
 class NoStarts(Dapo):
-    """Planted fault, the released code's (item 8): start flags never reach the learner."""
+    """Planted fault, the released code's: start flags never reach the learner."""
 
     def act(self, obs, start):
         action = super().act(obs, start)
@@ -142,7 +142,9 @@ def test_the_loss_of_a_batch_equals_the_formula_written_out():
     with torch.no_grad():
         log_pi, v, _ = agent._evaluate(batch)
         ratio = torch.exp(log_pi - batch["log_mu"])
-        b, v_target, advantage, d = agent._targets(batch, log_pi, v, ratio)
+        v_target, advantage = agent._value_targets(batch, v, ratio)
+        d = agent._divergence(batch, log_pi, ratio, cfg.horizon)
+        b = agent._augmented(batch, advantage, d)
     T, N = v.shape
     x = {name: value.double().numpy() for name, value in batch.items() if name in ("r", "discount", "ret", "log_mu")}
     w, val, f = ratio.double().numpy(), v.double().numpy(), (log_pi - batch["log_mu"]).double().numpy()
@@ -327,16 +329,23 @@ def test_another_seed_gives_other_parameters():
 def test_the_gradients_variance_is_the_sample_variance_over_roll_outs():
     agent, _ = trained(configured("algo=dapo"))
     state = agent.generators["diagnostics"].get_state()
-    measured = agent._gradient_variance()
+    measured = agent._diagnose()
     agent.generators["diagnostics"].set_state(state)
     batch = agent._sample("diagnostics")
     log_pi, v, _ = agent._evaluate(batch)
     ratio = torch.exp(log_pi - batch["log_mu"])
-    b = agent._targets(batch, log_pi, v, ratio)[0]
+    _, advantage = agent._value_targets(batch, v, ratio)
+    for name, horizon in (("", None), ("_full", None), ("_1step", 0)):
+        b = agent._augmented(batch, advantage, agent._divergence(batch, log_pi, ratio, horizon))
+        assert measured[f"pg_var{name}"] == pytest.approx(variance_over_rollouts(agent, ratio, b), rel=1e-4)
+    assert measured["pg_var_1step"] != measured["pg_var_full"]
+
+
+def variance_over_rollouts(agent: Dapo, ratio: torch.Tensor, b: torch.Tensor) -> float:
     gradients = []
     for n in range(b.shape[1]):  # the loss of one roll-out, cut out of the batch
         surrogate = torch.minimum(ratio[:, n] * b[:, n], ratio[:, n].clamp(0.8, 1.2) * b[:, n])
         grads = torch.autograd.grad(-surrogate.mean(), list(agent.net.parameters()), retain_graph=True,
                                     allow_unused=True)
         gradients.append(torch.cat([g.flatten() for g in grads if g is not None]))
-    assert measured == pytest.approx(torch.stack(gradients).var(dim=0).sum().item(), rel=1e-4)
+    return torch.stack(gradients).var(dim=0).sum().item()

@@ -43,7 +43,8 @@ class ScriptedEmulator:
         return (100 * self.games + self.steps).reshape(-1, 1, 1, 1)
 
     def _info(self) -> dict[str, np.ndarray]:
-        return {"frame_number": self.frames.copy(), "episode_frame_number": self.frames - self.origin}
+        return {"frame_number": self.frames.copy(), "episode_frame_number": self.frames - self.origin,
+                "lives": np.full(self.num_envs, 3)}
 
     def reset(self, *, seed: np.ndarray | None = None, options: dict[str, np.ndarray] | None = None) -> Any:
         mask = np.ones(self.num_envs, dtype=bool) if options is None else options["reset_mask"]
@@ -184,6 +185,17 @@ def test_a_restarted_game_is_not_counted_twice(scripted: Any) -> None:
     """The restart moves the frame counter that tells games apart; the step after it must not see an end."""
     steps = run(scripted({}, copies=2, no_reward_limit=4), 6)
     assert when(steps, "game_over") == [5]
+
+
+def test_a_cut_game_tells_the_lives_it_had_left(scripted: Any) -> None:
+    for events, protocol, cut in (({}, {"no_reward_limit": 4}, 4), ({(3, 0): "cap"}, {}, 2)):
+        step = run(scripted(events, **protocol), 6)[cut]
+        assert (step.game_cut.item(), step.lives.item()) == (True, 3)
+
+
+def test_a_game_that_ended_by_its_own_rules_has_no_lives_left(scripted: Any) -> None:
+    step = run(scripted({(3, 0): "over"}), 3)[2]
+    assert (step.game_cut.item(), step.lives.item()) == (False, 0)
 
 
 def test_zero_means_no_limit(scripted: Any) -> None:

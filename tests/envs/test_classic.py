@@ -46,7 +46,7 @@ def test_the_fields_have_the_types_and_shapes_of_the_contract(task: str) -> None
         assert (x.shape, x.dtype) == ((3, *env.obs_shape), np.float32)
     assert env.obs_dtype == np.float32
     assert (step.reward.dtype, step.raw_reward.dtype) == (np.float32, np.float64)
-    assert all(flag.dtype == bool and flag.shape == (3,) for flag in step[2:4] + step[5:6] + step[7:])
+    assert all(flag.dtype == bool and flag.shape == (3,) for flag in step[2:4] + step[5:6] + step[7:9])
     assert step.acted.all()
     env.close()
 

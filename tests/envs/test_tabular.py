@@ -273,7 +273,7 @@ def test_the_fields_have_the_types_and_shapes_of_the_contract() -> None:
     assert (step.obs.shape, step.obs.dtype) == ((4, 5), np.float32)
     assert (step.final_obs.shape, step.final_obs.dtype) == ((4, 5), np.float32)
     assert (step.reward.dtype, step.raw_reward.dtype) == (np.float32, np.float64)
-    assert all(flag.dtype == bool and flag.shape == (4,) for flag in step[2:4] + step[5:6] + step[7:])
+    assert all(flag.dtype == bool and flag.shape == (4,) for flag in step[2:4] + step[5:6] + step[7:9])
     assert (obs.sum(1) == 1).all()
 
 
