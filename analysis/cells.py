@@ -1,5 +1,5 @@
 """The numbers that a claim is about: two matrices `[seeds, tasks]` in the claim's units, and the interval of
-A - B.
+A - B. A claim about one arm has B = 0.
 
 Runs that are planned and have no number (failed, running, missing, no finished game, not measured) are
 imputed twice: all against A (A the lowest, B the highest value seen on the task in any arm) and all in its
@@ -31,17 +31,18 @@ class Cells:
     unit: str
     lowest: np.ndarray  # [tasks] smallest value seen in any arm, for the worst case
     highest: np.ndarray  # [tasks]
+    arms: int = 2
     problem: str = ""  # why the tasks have no common unit
 
     @property
     def planned(self) -> int:
-        """Planned runs of both arms."""
-        return 2 * self.a.size
+        """Planned runs of the claim's arms."""
+        return self.arms * self.a.size
 
     @property
     def used(self) -> int:
         """Runs with a number."""
-        return int(np.isfinite(self.a).sum() + np.isfinite(self.b).sum())
+        return int(np.isfinite(self.a).sum() + (np.isfinite(self.b).sum() if self.arms == 2 else 0))
 
 
 def _matrix(scored: pd.DataFrame, arm: str, metric: str, seeds: list[int], tasks: list[str]) -> np.ndarray:
@@ -51,7 +52,7 @@ def _matrix(scored: pd.DataFrame, arm: str, metric: str, seeds: list[int], tasks
     return np.array(table.reindex(index=seeds, columns=tasks), dtype=float)
 
 
-def _scaled(values: np.ndarray, b: np.ndarray, task: str, how: str) -> np.ndarray | None:
+def scaled(values: np.ndarray, b: np.ndarray, task: str, how: str) -> np.ndarray | None:
     """Raw numbers of a task in the claim's units; None if it has none. Args: b: raw numbers of arm B."""
     if how == "human":
         return human_normalised(values, task)
@@ -66,6 +67,11 @@ def _scaled(values: np.ndarray, b: np.ndarray, task: str, how: str) -> np.ndarra
     return values
 
 
+def units(claim: Claim) -> str:
+    """human, relative or none: the claim's own, else its metric's."""
+    return claim.normalise or METRICS[claim.metric].normalise
+
+
 def claim_cells(scored: pd.DataFrame, claim: Claim) -> Cells:
     """The numbers that a claim is about.
 
@@ -74,18 +80,21 @@ def claim_cells(scored: pd.DataFrame, claim: Claim) -> Cells:
     metric = METRICS.get(claim.metric)
     if metric is None:
         raise UserError(f"claim {claim.id} is about metric {claim.metric!r}; known: {', '.join(METRICS)}")
-    how = claim.normalise or metric.normalise
+    if claim.tasks is not None:
+        scored = scored[scored["task"].isin(claim.tasks)]
+    how = units(claim)
     unit = {"human": "human-normalised", "relative": "relative to the baseline"}.get(how, metric.unit)
     sides = [scored[scored["arm"] == arm] for arm in claim.contrast]
-    wanted = set(sides[0]["task"]) | set(sides[1]["task"])
+    wanted = {task for side in sides for task in side["task"]}
     tasks = [task for task in dict.fromkeys(scored["task"]) if task in wanted]
     seeds = sorted({int(seed) for side in sides for seed in side["seed"]})
-    raw_a, raw_b = (_matrix(scored, arm, claim.metric, seeds, tasks) for arm in claim.contrast)
+    sides_raw = [_matrix(scored, arm, claim.metric, seeds, tasks) for arm in claim.contrast]
+    raw_a, raw_b = sides_raw if len(sides_raw) == 2 else (sides_raw[0], np.zeros_like(sides_raw[0]))
     shape = (len(seeds), len(tasks))
     a, b, bounds, without = np.full(shape, math.nan), np.full(shape, math.nan), np.zeros((2, len(tasks))), []
     for j, task in enumerate(tasks):
         everyone = scored.loc[scored["task"] == task, claim.metric].dropna().to_numpy(float)
-        columns = [_scaled(x, raw_b[:, j], task, how) for x in (raw_a[:, j], raw_b[:, j], everyone)]
+        columns = [scaled(x, raw_b[:, j], task, how) for x in (raw_a[:, j], raw_b[:, j], everyone)]
         if columns[0] is None or columns[1] is None or columns[2] is None:
             without.append(task)
             continue
@@ -98,7 +107,7 @@ def claim_cells(scored: pd.DataFrame, claim: Claim) -> Cells:
         if without
         else ""
     )
-    return Cells(tasks, seeds, a, b, unit, bounds[0], bounds[1], problem)
+    return Cells(tasks, seeds, a, b, unit, bounds[0], bounds[1], len(claim.contrast), problem)
 
 
 def _pooled(estimates: list[stats.Estimate]) -> stats.Estimate:

@@ -19,7 +19,7 @@ from analysis.plan import Plan, PlannedRun
 from bench.errors import UserError
 
 STATES = ("done", "failed", "running", "missing")
-EPISODE_COLUMNS = ("step", "return", "length", "env", "truncated")
+EPISODE_COLUMNS = ("step", "return", "length", "env", "truncated", "lives")
 KEY = ("arm", "task", "seed")  # one planned run
 RunKey = tuple[str, str, int]
 
@@ -32,8 +32,9 @@ class Store:
     """What the planned runs of one check left behind.
 
     `runs` has one row per planned run (KEY, steps, hash, run_dir, state, error, step, wall_s, rate);
-    `episodes` and `metrics` are long frames of all runs with files, keyed by KEY; `configs` and `manifests`
-    are per run.
+    `cut_games` in `runs` counts the games that a limit cut while lives were left: no full games, so not in `episodes`
+    (the reported curves leave them out too). `episodes` and `metrics` are long frames of all runs with files,
+    keyed by KEY; `configs` and `manifests` are per run.
     """
 
     runs: pd.DataFrame
@@ -174,6 +175,8 @@ def load_store(store: Path, plan: Plan) -> Store:
         twin = owner.setdefault((planned.arm, planned.task, run.fingerprint), planned.seed)
         if run.state == "done" and run.fingerprint and twin != planned.seed:
             run.state, run.error = "failed", f"identical to seed {twin}: not an independent run, counted once"
+        cut = (run.episodes["truncated"] == 1) & (run.episodes["lives"] > 0)
+        run.episodes = run.episodes[~cut]
         rows.append(
             dict(zip(KEY, key, strict=True))
             | {
@@ -185,6 +188,7 @@ def load_store(store: Path, plan: Plan) -> Store:
                 "step": run.status.get("step"),
                 "wall_s": run.status.get("wall_s"),
                 "rate": run.status.get("rate"),
+                "cut_games": int(cut.sum()),
             }
         )
         if run.config:

@@ -26,17 +26,18 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement about metric(A) - metric(B) that was written down before the runs."""
+    """A statement about metric(A) - metric(B), or metric(A) alone, that was written down before the runs."""
 
     id: str
     statement: str
     source: str
-    contrast: tuple[str, str]
+    contrast: tuple[str, ...]  # A and B, or A alone
     metric: str
     margin: float  # smallest difference that matters, in the claim's units
     alpha: float
     min_budget: float = 0.0  # fraction of the reported steps below which the claim stays undecided
     direction: str = "greater"  # greater: A - B > margin; less: A - B < -margin; equal: |A - B| < margin
+    tasks: tuple[str, ...] | None = None  # None: all of the check
     normalise: str | None = None  # human | relative | none; None: the metric's own (analysis.scores.METRICS)
 
 
@@ -112,8 +113,8 @@ def _claim(raw: dict[str, Any], where: str) -> Claim:
             f"known: {', '.join(f.name for f in fields(Claim))}"
         )
     claim: Claim = _build(Claim, raw | {"contrast": tuple(raw.get("contrast", ()))}, where)
-    if len(claim.contrast) != 2:
-        raise UserError(f"{where}: claim {claim.id} contrasts {claim.contrast}; it must name two arms")
+    if len(claim.contrast) not in (1, 2):
+        raise UserError(f"{where}: claim {claim.id} contrasts {claim.contrast}; it must name one arm or two")
     if claim.direction not in DIRECTIONS:
         raise UserError(
             f"{where}: claim {claim.id} has direction {claim.direction!r}; allowed: {', '.join(DIRECTIONS)}"

@@ -11,6 +11,8 @@ Rules (S = matched steps = the smallest number of planned steps among the runs o
   scored run of the task, in any arm, has a value, so that all runs average over the same steps.
 * `d_variance`, `pg_variance`: log10 of the mean over policy versions up to S of d_var, pg_var (blank rows are
   not measured). A difference of 1 is a factor of 10. A mean of 0 has no logarithm: not measured.
+* `d_variance_ratio`, `pg_variance_ratio`: mean over policy versions up to S of log10(full / 1-step), both measured on
+  the same batch with the same parameters.
 * `entropy`: mean over policy versions up to S. `coverage`: last value up to S (a running count).
 """
 
@@ -37,6 +39,7 @@ class Metric:
     unit: str
     normalise: str
     column: str | None = None
+    over: str | None = None  # column that it is divided by, row by row
 
 
 METRICS = {
@@ -44,6 +47,12 @@ METRICS = {
     "auc": Metric("area under the learning curve", "raw game score", "human"),
     "d_variance": Metric("variance of the divergence estimate", "log10", "none", "d_var"),
     "pg_variance": Metric("variance of the policy gradient", "log10", "none", "pg_var"),
+    "d_variance_ratio": Metric(
+        "variance of D, full over 1-step, same batch", "log10", "none", "d_var_full", "d_var_1step"
+    ),
+    "pg_variance_ratio": Metric(
+        "variance of the policy gradient, full over 1-step, same batch", "log10", "none", "pg_var_full", "pg_var_1step"
+    ),
     "entropy": Metric("policy entropy", "nats", "none", "entropy"),
     "coverage": Metric("distinct observations", "count", "none", "coverage"),
 }
@@ -80,11 +89,22 @@ def _log10(value: float) -> float:
     return math.log10(value) if value > 0 else math.nan
 
 
+def _mean_log_ratio(rows: pd.DataFrame, above: str, below: str) -> float:
+    """Mean of log10(above / below) over the rows that have both; NaN where none has, or where one is 0."""
+    if above not in rows.columns or below not in rows.columns:
+        return math.nan
+    both = rows[[above, below]].dropna().to_numpy(float)
+    return float(np.log10(both[:, 0] / both[:, 1]).mean()) if len(both) and (both > 0).all() else math.nan
+
+
 def version_metrics(rows: pd.DataFrame, end: float) -> dict[str, float]:
     """The metrics that come from metrics.csv. Args: rows: of one run; end: S."""
     numbers: dict[str, float] = {}
     for name, metric in METRICS.items():
         if metric.column is None:
+            continue
+        if metric.over is not None:
+            numbers[name] = _mean_log_ratio(rows[rows["step"] <= end], metric.column, metric.over)
             continue
         present = metric.column in rows.columns
         values = rows.loc[rows["step"] <= end, metric.column].dropna().to_numpy(float) if present else np.empty(0)

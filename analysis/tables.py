@@ -88,6 +88,8 @@ def notes(study: Study) -> list[str]:
             f"{window} runs finished no game in the last tenth of their steps: their score is the mean "
             "of all their games."
         )
+    if cut := int(study.scored["cut_games"].sum()):
+        sentences.append(f"{cut} games were cut by a limit with lives left: no full games, not counted.")
     return [sentence for sentence in sentences if sentence]
 
 
@@ -267,7 +269,8 @@ def verdict_text(study: Study) -> str:
 
 def write_tables(study: Study) -> list[Path]:
     """Write verdicts.json, table.csv, table.md and runs.csv (every run's numbers); returns their paths."""
-    runs = study.scored[[*KEY, "state", "error", "step", "end", "games", "score_rule", "auc_from", *METRICS, "run_dir"]]
+    counted = ("state", "error", "step", "end", "games", "cut_games", "score_rule", "auc_from")
+    runs = study.scored[[*KEY, *counted, *METRICS, "run_dir"]]
     content = {
         "verdicts.json": json.dumps(verdicts_data(study), indent=1, sort_keys=True, allow_nan=False) + "\n",
         "table.csv": _csv(game_rows(study), TABLE_COLUMNS),

@@ -23,6 +23,7 @@ import pandas as pd
 from analysis import stats
 from analysis.cells import Cells, claim_cells, claim_estimate
 from analysis.load import RunKey
+from analysis.paper import paper_estimate
 from analysis.plan import Claim, Plan
 from analysis.protocol import Config, env_differing
 from bench.errors import UserError
@@ -52,6 +53,7 @@ class Verdict:
     interval_kind: str = ""
     n: int = 0  # seeds per task in the interval
     pairs: int = 0  # pairs (task, seed) with both numbers
+    paper_estimate: float | None = None  # the same statistic of the paper's own curves at these steps
     p: float | None = None
     p_holm: float | None = None
     probability_of_improvement: float | None = None
@@ -80,7 +82,7 @@ def position(low: float, high: float, claim: Claim) -> str:
 
 
 def _run_counts(scored: pd.DataFrame, claim: Claim, cells: Cells) -> dict[str, int]:
-    rows = scored[scored["arm"].isin(claim.contrast)]
+    rows = scored[scored["arm"].isin(claim.contrast) & scored["task"].isin(cells.tasks)]
     counts = {state: int((rows["state"] == state).sum()) for state in ("failed", "running", "missing")}
     unscored = int(((rows["state"] == "done") & rows[claim.metric].isna()).sum())
     unplanned = cells.planned - len(rows)
@@ -156,12 +158,14 @@ def _unjudgeable(claim: Claim, plan: Plan, cells: Cells, configs: dict[RunKey, C
     absent = [arm for arm in claim.contrast if arm not in plan.arms]
     if absent:
         return "not run", f"Arm {' and '.join(absent)} is not planned at scale {plan.scale}."
+    if not cells.tasks:
+        return "not run", f"None of its tasks ({', '.join(claim.tasks or ())}) is planned at scale {plan.scale}."
     if cells.problem:
         return "not comparable", f"{cells.problem}."
     for task in cells.tasks:
         first = [
             next((c for (arm, t, _), c in configs.items() if arm == side and t == task), None)
-            for side in claim.contrast
+            for side in (claim.contrast[0], claim.contrast[-1])
         ]
         if first[0] is not None and first[1] is not None:
             fields = env_differing(first[0], first[1])
@@ -223,12 +227,13 @@ def measure(
     if verdict.verdict:
         return verdict, None
     verdict.tasks = _task_rows(cells, claim.alpha)
+    verdict.paper_estimate = paper_estimate(claim, plan, cells.tasks)
     if verdict.runs["missing"] == verdict.runs["planned"]:
         verdict.verdict, verdict.reason = "not run", "None of the planned runs exists."
         return verdict, None
     both = np.isfinite(cells.a) & np.isfinite(cells.b)
     verdict.n, verdict.pairs = len(cells.seeds), int(both.sum())
-    if both.all() and verdict.n >= 2:
+    if both.all() and verdict.n >= 2 and len(claim.contrast) == 2:
         verdict.probability_of_improvement = stats.probability_of_improvement(cells.a, cells.b)
     estimate = claim_estimate(cells, claim.alpha)
     if estimate is None:
@@ -247,6 +252,8 @@ def _conclude(verdict: Verdict, estimate: stats.Estimate | None, claim: Claim, p
     """Turn the interval and the adjusted p into a verdict and say why."""
     sentences, loss = _gates(claim, plan), _loss_sentence(verdict.runs)
     gated = bool(sentences)
+    if verdict.paper_estimate is not None:
+        sentences.append(f"The paper's own curves give {verdict.paper_estimate:.3g} at these steps.")
     if loss:
         sentences += [loss, f"The estimate is that of the {verdict.pairs} pairs with both numbers."]
     verdict.verdict = "inconclusive"

@@ -277,6 +277,7 @@ class ClaimConfig:
     tasks: list[str] | None  # null = all of the check
     metric: str  # key of analysis.scores.METRICS
     normalise: str | None  # human | relative | none; null = the metric's own
+    direction: str  # greater | less | equal: above the margin, below its negative, within it
     margin: float  # smallest difference that matters, in units of the metric
     alpha: float
     min_budget: float  # fraction of the reported run's steps below which the claim stays undecided

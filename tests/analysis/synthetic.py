@@ -146,13 +146,14 @@ def write_run(
     }
     (folder / "status.json").write_text(json.dumps(status | ({"error": error} if error else {})))
     lines = [
-        "step,return,length,env,truncated",
-        *(f"{step},{value},1,{i},0" for i, (step, value) in enumerate(games)),
+        "step,return,length,env,truncated,lives",
+        *(f"{step},{value},1,{i},0,0" for i, (step, value) in enumerate(games)),
     ]
     (folder / "episodes.csv").write_text("\n".join(lines) + "\n")
     rows = [
-        "step,version,entropy,d_var,pg_var,coverage",
-        *(f"{run['steps'] * (i + 1) // 4},{i},1.5,{d_var},{'' if i % 2 else 0.01},{10 * i}" for i in range(4)),
+        "step,version,entropy,d_var,pg_var,coverage,d_var_full,d_var_1step",
+        *(f"{run['steps'] * (i + 1) // 4},{i},1.5,{d_var},{'' if i % 2 else 0.01},{10 * i},"
+          f"{d_var if i % 2 else ''},{0.01 if i % 2 else ''}" for i in range(4)),
     ]
     (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
     return folder

@@ -46,13 +46,13 @@ def test_an_interrupted_run_is_a_lost_run(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "episodes.csv"
-    path.write_text("step,return,length,env,truncated\n5,1.5,5,0,0\n9,27")
+    path.write_text("step,return,length,env,truncated,lives\n5,1.5,5,0,0,0\n9,27")
     assert load.read_table(path, load.EPISODE_COLUMNS)["return"].tolist() == [1.5]
 
 
 def test_a_whole_last_line_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "episodes.csv"
-    path.write_text("step,return,length,env,truncated\n5,1.5,5,0,0\n9,27,4,0,0\n")
+    path.write_text("step,return,length,env,truncated,lives\n5,1.5,5,0,0,0\n9,27,4,0,0,0\n")
     assert load.read_table(path, load.EPISODE_COLUMNS)["return"].tolist() == [1.5, 27.0]
 
 
@@ -73,7 +73,7 @@ def test_words_that_pandas_takes_for_missing_stay_words_and_blanks_are_missing(t
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path = tmp_path / "episodes.csv"
     path.write_text("step,score\n1,2\n")
-    with pytest.raises(UserError, match="return, length, env, truncated"):
+    with pytest.raises(UserError, match="return, length, env, truncated, lives"):
         load.read_table(path, load.EPISODE_COLUMNS)
 
 
@@ -119,14 +119,14 @@ def test_frames_written_for_agent_steps_are_caught(tmp_path: Path) -> None:
 def test_game_lengths_in_frames_are_caught(tmp_path: Path) -> None:
     content = make(tmp_path)
     path = tmp_path / content["runs"][0]["run_dir"] / "episodes.csv"
-    path.write_text("step,return,length,env,truncated\n900,1,2400,0,0\n")
+    path.write_text("step,return,length,env,truncated,lives\n900,1,2400,0,0,0\n")
     assert "its games add up to 2400 steps" in runs_of(tmp_path).loc[0, "error"]
 
 
 def test_a_run_that_repeats_its_own_games_is_caught(tmp_path: Path) -> None:
     content = make(tmp_path)
     path = tmp_path / content["runs"][0]["run_dir"] / "episodes.csv"
-    path.write_text("step,return,length,env,truncated\n500,1,5,0,0\n900,1,5,0,0\n500,1,5,0,0\n")
+    path.write_text("step,return,length,env,truncated,lives\n500,1,5,0,0,0\n900,1,5,0,0,0\n500,1,5,0,0,0\n")
     assert "out of order" in runs_of(tmp_path).loc[0, "error"]
 
 
@@ -141,7 +141,7 @@ def test_a_run_ends_on_a_whole_step_of_all_its_actors(tmp_path: Path) -> None:
     content = make(tmp_path)
     path = tmp_path / content["runs"][0]["run_dir"] / "status.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 992}))  # 62 of 62.5 steps of 16 actors
-    (path.parent / "episodes.csv").write_text("step,return,length,env,truncated\n900,1,300,0,0\n")
+    (path.parent / "episodes.csv").write_text("step,return,length,env,truncated,lives\n900,1,300,0,0,0\n")
     assert runs_of(tmp_path).loc[0, "state"] == "done"
 
 
