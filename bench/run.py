@@ -43,6 +43,7 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
         if record.finished:
             return path, True
         torch.set_num_threads(config.threads)
+        torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree
         record.start(manifest.collect(config))
         with loggers.mirror(config.logger, path, container) as mirror:
             _train(config, record, mirror)
