@@ -21,13 +21,14 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(READY) ## unit and integration tests, a few minutes
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(READY) ## learning to a known optimum, under an hour
 	$(BIN)/python -m pytest -n 2 -m slow
 
 check: $(READY) ## lint, types and tests
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) test
 

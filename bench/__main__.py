@@ -31,7 +31,11 @@ def _make(composed: DictConfig) -> int:
 
 def _check_all(arguments: list[str]) -> None:
     """Refuse a bad configuration before anything is written, in a sweep before its first job."""
-    flags = get_args_parser().parse_args(arguments)
+    flags, unknown = get_args_parser().parse_known_args(arguments)
+    if unknown:
+        raise UserError(
+            f"cannot read {' '.join(unknown)!r}; flags are those of --hydra-help, never between key=value words"
+        )
     if flags.help or flags.hydra_help or flags.info:
         return
     if flags.config_name or flags.config_path or flags.config_dir:
@@ -49,6 +53,7 @@ def _check_all(arguments: list[str]) -> None:
         compose.to_container(composed)
         if config.device != "cpu":
             from bench.run import require_device  # PyTorch, which takes seconds to import
+
             require_device(config.device)
     if flags.multirun:  # Hydra keeps its record of the sweep there, and would fail with a traceback
         _require_writable(Path(config.store))
@@ -74,7 +79,8 @@ def main() -> None:
     compose.register()
     codes: list[int] = []
     job = hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")(
-        lambda composed: codes.append(_make(composed)))
+        lambda composed: codes.append(_make(composed))
+    )
     try:
         _check_all(arguments)
         job()

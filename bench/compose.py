@@ -108,6 +108,8 @@ def run_name(container: Mapping[str, Any]) -> str:
 
 def quoted(value: str) -> str:
     """A value as Hydra's command line reads it back unchanged, whatever commas, quotes or spaces it holds."""
+    if re.fullmatch(r"[A-Za-z/._][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
     return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
 
 
@@ -136,10 +138,14 @@ def _sentence(error: BaseException, config_name: str) -> str:
     text = str(cause or error)
     first = text.splitlines()[0].rstrip(".")
     key = str(getattr(cause, "full_key", None) or (m[1] if (m := re.search(r"full_key: (\S+)", text)) else ""))
-    if re.search(r"not in struct|is not in|not in '\w+Config'", text) and key:
+    if re.search(r"not in struct|is not in|not in '\w+'", text) and key:
         return f"there is no key {key!r}{_nearest_key(key, config_name)}"
-    if missing := re.search(r"Could not (?:find|override) '([^'@]+)[^']*'.*?Available options in '([^']+)':\n"
-                            r"(.*?)(?:\n\s*\n|\nConfig search|$)", text, re.S):
+    if missing := re.search(
+        r"Could not (?:find|override) '([^'@]+)[^']*'.*?Available options in '([^']+)':\n"
+        r"(.*?)(?:\n\s*\n|\nConfig search|$)",
+        text,
+        re.S,
+    ):
         options = [name for name in missing[3].split() if not name.endswith("_schema")]
         return f"there is no {missing[1]!r} in conf/; available in {missing[2]}: {', '.join(options)}"
     if wrong := re.search(r"Value '([^']*)' of type '(\w+)' could not be converted to (\w+)", text):
@@ -164,8 +170,12 @@ def _sentence(error: BaseException, config_name: str) -> str:
 def _nearest_key(key: str, config_name: str) -> str:
     root = RunConfig if config_name == "config" else SuiteConfig
     top = [field.name for field in fields(root)]
-    known = top + [f"{group.replace('/', '.')}.{field.name}" for group, _, node in SCHEMAS
-                   if group and group.split("/")[0] in top for field in fields(node)]
+    known = top + [
+        f"{group.replace('/', '.')}.{field.name}"
+        for group, _, node in SCHEMAS
+        if group and group.split("/")[0] in top
+        for field in fields(node)
+    ]
     if key in known:
         return " under the chosen algo and env"
     near = difflib.get_close_matches(key, known, n=1)

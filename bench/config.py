@@ -58,8 +58,12 @@ class AtariProtocol:
 
     def __post_init__(self) -> None:
         _require_positive(self, "env.protocol", "frame_skip", "max_frames")
-        _require(0 <= self.repeat_action_probability < 1, "env.protocol.repeat_action_probability",
-                 self.repeat_action_probability, "0 <= p < 1")
+        _require(
+            0 <= self.repeat_action_probability < 1,
+            "env.protocol.repeat_action_probability",
+            self.repeat_action_probability,
+            "0 <= p < 1",
+        )
         _require(self.noop_max >= 0, "env.protocol.noop_max", self.noop_max, "0 or more")
         _require(self.no_reward_limit >= 0, "env.protocol.no_reward_limit", self.no_reward_limit, "0 or more")
 
@@ -132,9 +136,26 @@ class DapoConfig(AlgoConfig):
     diagnostics_every: int  # policy versions between measurements of the gradient's variance; 0 = never
 
     def __post_init__(self) -> None:
-        _require_positive(self, "algo", "c_d", "rho_d", "rho_v", "c_v", "clip", "value_ratio_cap",
-                          "log_ratio_clip", "batch_size", "rollout_length", "updates_per_version", "reuse",
-                          "replay_capacity", "learning_rate", "lr_horizon", "adam_eps", "max_grad_norm")
+        _require_positive(
+            self,
+            "algo",
+            "c_d",
+            "rho_d",
+            "rho_v",
+            "c_v",
+            "clip",
+            "value_ratio_cap",
+            "log_ratio_clip",
+            "batch_size",
+            "rollout_length",
+            "updates_per_version",
+            "reuse",
+            "replay_capacity",
+            "learning_rate",
+            "lr_horizon",
+            "adam_eps",
+            "max_grad_norm",
+        )
         for key in ("inv_eta", "value_coef", "entropy_coef", "burn_in", "diagnostics_every"):
             _require(0 <= getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "0 or more")
         for key in ("reuse", "learning_rate", "adam_eps"):
@@ -143,16 +164,31 @@ class DapoConfig(AlgoConfig):
         _require(self.name != "ppo" or self.inv_eta == 0, "algo.inv_eta", self.inv_eta, "0 with algo=ppo")
         _require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         _require(0 <= self.lam <= 1, "algo.lam", self.lam, "0 <= lambda <= 1")
-        _require(self.horizon is None or self.horizon >= 0, "algo.horizon", self.horizon,
-                 "null (full), 0 (1-step) or the number of future terms")
-        _require(self.divergence in DIVERGENCES, "algo.divergence", self.divergence,
-                 ", ".join(DIVERGENCES))
-        _require(self.batch_size % self.rollout_length == 0, "algo.rollout_length", self.rollout_length,
-                 f"a divisor of algo.batch_size ({self.batch_size})")
-        _require(self.diagnostics_every == 0 or self.batch_size > self.rollout_length, "algo.diagnostics_every",
-                 self.diagnostics_every, "0 with one roll-out per batch, which has no variance over roll-outs")
-        _require(not (self.recurrent and self.rollout_length == 1), "algo.rollout_length",
-                 self.rollout_length, "2 or more with an LSTM (algo.recurrent=true), which learns over roll-outs")
+        _require(
+            self.horizon is None or self.horizon >= 0,
+            "algo.horizon",
+            self.horizon,
+            "null (full), 0 (1-step) or the number of future terms",
+        )
+        _require(self.divergence in DIVERGENCES, "algo.divergence", self.divergence, ", ".join(DIVERGENCES))
+        _require(
+            self.batch_size % self.rollout_length == 0,
+            "algo.rollout_length",
+            self.rollout_length,
+            f"a divisor of algo.batch_size ({self.batch_size})",
+        )
+        _require(
+            self.diagnostics_every == 0 or self.batch_size > self.rollout_length,
+            "algo.diagnostics_every",
+            self.diagnostics_every,
+            "0 with one roll-out per batch, which has no variance over roll-outs",
+        )
+        _require(
+            not (self.recurrent and self.rollout_length == 1),
+            "algo.rollout_length",
+            self.rollout_length,
+            "2 or more with an LSTM (algo.recurrent=true), which learns over roll-outs",
+        )
 
     def collect_per_env(self, num_envs: int) -> int:
         """Steps that each actor generates per policy version: whole roll-outs, rounded down.
@@ -206,8 +242,12 @@ class RunConfig:
         _require(0 <= self.seed < 2**31, "seed", self.seed, "0 <= seed < 2^31")
         _require(self.threads > 0, "threads", self.threads, "1 and more")
         _require(self.store != "", "store", self.store, "the path of a folder")
-        _require(type(self.env) is SUITE_CONFIGS[self.env.suite], "env.suite", self.env.suite,
-                 f"the one that is chosen with env={self.env.suite}")
+        _require(
+            type(self.env) is SUITE_CONFIGS[self.env.suite],
+            "env.suite",
+            self.env.suite,
+            f"the one that is chosen with env={self.env.suite}",
+        )
         _require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         _require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         if isinstance(self.algo, DapoConfig):
@@ -215,14 +255,25 @@ class RunConfig:
 
     def _check_dapo(self, algo: DapoConfig) -> None:
         collect = algo.collect_per_env(self.env.num_envs)
-        _require(collect >= algo.rollout_length, "algo.rollout_length", algo.rollout_length,
-                 f"at most {algo.updates_per_version * algo.batch_size / (algo.reuse * self.env.num_envs):g}, what "
-                 "each actor generates per version: updates_per_version * batch_size / (reuse * num_envs)")
-        _require(algo.replay_capacity >= collect, "algo.replay_capacity", algo.replay_capacity,
-                 f"at least {collect}, the steps that one version adds per actor")
-        _require(algo.burn_in < self.steps, "algo.burn_in", algo.burn_in, f"less than steps ({self.steps})")
-        _require(self.steps // self.env.num_envs >= algo.rollout_length, "steps", self.steps,
-                 f"at least one roll-out per actor ({self.env.num_envs * algo.rollout_length})")
+        _require(
+            collect >= algo.rollout_length,
+            "algo.rollout_length",
+            algo.rollout_length,
+            f"at most {algo.updates_per_version * algo.batch_size / (algo.reuse * self.env.num_envs):g}, what "
+            "each actor generates per version: updates_per_version * batch_size / (reuse * num_envs)",
+        )
+        _require(
+            algo.replay_capacity >= collect,
+            "algo.replay_capacity",
+            algo.replay_capacity,
+            f"at least {collect}, the steps that one version adds per actor",
+        )
+        _require(
+            self.steps // self.env.num_envs >= algo.rollout_length,
+            "steps",
+            self.steps,
+            f"at least one roll-out per actor ({self.env.num_envs * algo.rollout_length})",
+        )
 
 
 @dataclass(kw_only=True)

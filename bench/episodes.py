@@ -29,9 +29,17 @@ class EpisodeCounter:
         """Take in one step. Args: count: agent steps generated so far. Returns the games that ended with it."""
         self.score += step.raw_reward
         self.length += 1
-        ended = [Episode(count, float(self.score[b]), int(self.length[b]), int(b), int(step.game_cut[b]),
-                         0 if step.lives is None else int(step.lives[b]))
-                 for b in np.flatnonzero(step.game_over)]
+        ended = [
+            Episode(
+                count,
+                float(self.score[b]),
+                int(self.length[b]),
+                int(b),
+                int(step.game_cut[b]),
+                0 if step.lives is None else int(step.lives[b]),
+            )
+            for b in np.flatnonzero(step.game_over)
+        ]
         self.score[step.game_over] = 0.0
         self.length[step.game_over] = 0
         return ended

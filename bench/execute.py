@@ -55,8 +55,10 @@ class Progressing:
         steps = self.steps_done + partial
         elapsed = time.monotonic() - self.began
         left = f"{_duration(elapsed * (self.steps_total - steps) / steps)} left" if steps else "measuring the rate"
-        return (f"{steps / max(self.steps_total, 1):.0%} of {self.steps_total:,} agent steps, {len(running)} running, "
-                f"{len(self.failed)} failed, {left}")
+        return (
+            f"{steps / max(self.steps_total, 1):.0%} of {self.steps_total:,} agent steps, {len(running)} running, "
+            f"{len(self.failed)} failed, {left}"
+        )
 
 
 def _duration(seconds: float) -> str:
@@ -77,8 +79,15 @@ def execute(runs: list[PlannedRun], store: Path, slots: int | None, logger: Logg
     running: list[_Job] = []
     progress = Progressing(len(runs), sum(run.steps for run in runs), count)
     console = Console(stderr=True)
-    bar = Progress(TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-                   TimeElapsedColumn(), console=console, disable=not console.is_terminal)
+    bar = Progress(
+        TextColumn("runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
     with bar:
         task = bar.add_task("runs", total=len(runs), text="")
         last_line = 0.0
@@ -107,17 +116,30 @@ def _start(waiting: deque[_Job], running: list[_Job], slots: int, store: Path, l
             continue
         run_dir = store / job.run.run_dir
         entity = "null" if logger.entity is None else quoted(logger.entity)
-        command = [sys.executable, "-m", "bench", *job.run.overrides, f"store={quoted(str(store))}",
-                   f"logger={logger.name}", f"logger.mode={logger.mode}",
-                   f"logger.project={quoted(logger.project)}", f"logger.entity={entity}"]
+        command = [
+            sys.executable,
+            "-m",
+            "bench",
+            *job.run.overrides,
+            f"store={quoted(str(store))}",
+            f"logger={logger.name}",
+            f"logger.mode={logger.mode}",
+            f"logger.project={quoted(logger.project)}",
+            f"logger.entity={entity}",
+        ]
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
             log = (run_dir / "log.txt").open("ab")
         except OSError as error:
             raise UserError(f"the run directory {run_dir} cannot be written: {error.strerror}") from None
         with log:
-            job.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                           env={**os.environ, PARENT: str(os.getpid()), **FULL_ERROR})
+            job.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, PARENT: str(os.getpid()), **FULL_ERROR},
+            )
         running.append(job)
 
 
@@ -140,9 +162,13 @@ def _collect(waiting: deque[_Job], running: list[_Job], progress: Progressing, s
                 mark_failed(run_dir, _cause(code, run_dir))
             progress.failed.append(job.run)
             progress.steps_total -= job.run.steps
-            console.print(f"failed: {job.run.arm}, {job.run.task}, seed {job.run.seed}: "
-                          f"{read_status(run_dir)['error']} (log: {run_dir / 'log.txt'})",
-                          highlight=False, markup=False)
+            console.print(
+                f"failed: {job.run.arm}, {job.run.task}, seed {job.run.seed}: "
+                f"{read_status(run_dir)['error']} (log: {run_dir / 'log.txt'})",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _cause(code: int, run_dir: Path) -> str:

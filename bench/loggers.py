@@ -20,6 +20,7 @@ from bench.episodes import Episode
 from bench.metrics import METRICS
 
 RECENT_GAMES = 20
+FINISH_SECONDS = 60.0  # for what is not uploaded when the run ends; by default W&B waits for a dead network for days
 LINE_SECONDS = 30.0  # between two lines where there is no terminal to draw a bar on
 
 
@@ -31,9 +32,18 @@ class Display:
         self.returns: deque[float] = deque(maxlen=RECENT_GAMES)
         self.began = self.last_line = time.monotonic()
         console = Console(stderr=True)
-        self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
-                            TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
-                            console=console) if console.is_terminal else None
+        self.bar = (
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.percentage:.0f} %"),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> "Display":
         if self.bar:
@@ -51,8 +61,12 @@ class Display:
             self.bar.update(self.task, completed=step, text=f"{rate:,.0f} steps/s, {score}")
         elif now - self.last_line > LINE_SECONDS:
             self.last_line = now
-            print(f"{self.label}: step {step:,} of {self.steps:,}, {rate:,.0f} steps/s, {score}, "
-                  f"{(self.steps - step) / rate:,.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{self.label}: step {step:,} of {self.steps:,}, {rate:,.0f} steps/s, {score}, "
+                f"{(self.steps - step) / rate:,.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
@@ -89,12 +103,19 @@ class WandbMirror:
 
             configuration = {key: value for key, value in container.items() if key != "seed"}
             self.run = wandb.init(
-                project=config.project, entity=config.entity, dir=str(run_dir),
+                project=config.project,
+                entity=config.entity,
+                dir=str(run_dir),
                 mode="online" if config.mode == "online" else "offline",
                 group=f"{container['algo']['name']}-{container['env']['task']}-{identity(configuration)[:8]}",
-                name=f"{container['env']['task']}-s{container['seed']}", job_type="train", config=dict(container),
+                name=f"{container['env']['task']}-s{container['seed']}",
+                job_type="train",
+                config=dict(container),
                 reinit="create_new",
-                settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, init_timeout=30))
+                settings=wandb.Settings(
+                    console="off", silent=True, x_disable_stats=True, init_timeout=30, finish_timeout=FINISH_SECONDS
+                ),
+            )
             # Its own step must not go backwards; ours is a metric like the others, and their axis.
             self.run.define_metric("*", step_metric="step")
 
@@ -104,8 +125,11 @@ class WandbMirror:
         try:
             yield
         except Exception as error:
-            print(f"warning: Weights & Biases failed ({type(error).__name__}: {error}); the run goes on without it",
-                  file=sys.stderr)
+            said = next(iter(str(error).splitlines()), "")
+            print(
+                f"warning: Weights & Biases failed ({type(error).__name__}: {said}); the run goes on without it",
+                file=sys.stderr,
+            )
             self.run = None
 
     def metrics(self, row: Mapping[str, float]) -> None:
@@ -118,9 +142,15 @@ class WandbMirror:
         """Mirror a row of episodes.csv under `episode/`."""
         if self.run:
             with self._guard():
-                self.run.log({"step": episode.step, "episode/return": episode.score,
-                              "episode/length": episode.length, "episode/env": episode.env,
-                              "episode/truncated": episode.truncated})
+                self.run.log(
+                    {
+                        "step": episode.step,
+                        "episode/return": episode.score,
+                        "episode/length": episode.length,
+                        "episode/env": episode.env,
+                        "episode/truncated": episode.truncated,
+                    }
+                )
 
     def close(self, exit_code: int) -> None:
         """End the mirrored run."""

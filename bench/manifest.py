@@ -42,6 +42,7 @@ def _rom_sha256(config: RunConfig) -> str | None:
     if config.env.suite != "atari":
         return None
     from bench.envs import atari
+
     return hashlib.sha256(Path(atari.rom_path(config.env.task)).read_bytes()).hexdigest()
 
 
@@ -60,12 +61,19 @@ def collect(config: RunConfig) -> dict[str, Any]:
     return {
         "commit": commit.decode().strip() if commit else None,
         "dirty_sha256": hashlib.sha256(diff).hexdigest() if diff else None,
-        "versions": {"python": platform.python_version(),
-                     **{name: importlib.metadata.version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
         "rom_sha256": _rom_sha256(config),
-        "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "machine": platform.machine(),
-                     "gpu": torch.cuda.get_device_name() if config.device == "cuda" else None,
-                     "host": platform.node(), "system": platform.platform()},
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "machine": platform.machine(),
+            "gpu": torch.cuda.get_device_name() if config.device == "cuda" else None,
+            "host": platform.node(),
+            "system": platform.platform(),
+        },
         "threads": config.threads,
         "determinism": determinism(config),
         "tf32": torch.backends.cudnn.allow_tf32 if config.device == "cuda" else None,

@@ -51,8 +51,9 @@ class Vector(nn.Module):
 
     def __init__(self, inputs: int, generator: torch.Generator):
         super().__init__()
-        self.layers = nn.ModuleList(orthogonal(nn.Linear(a, b), math.sqrt(2), generator)
-                                    for a, b in pairwise([inputs, *MLP]))
+        self.layers = nn.ModuleList(
+            orthogonal(nn.Linear(a, b), math.sqrt(2), generator) for a, b in pairwise([inputs, *MLP])
+        )
 
     def forward(self, obs: Tensor) -> Tensor:
         """Run the layers."""
@@ -95,8 +96,7 @@ class ActorCritic(nn.Module):
         recurrent: put an LSTM between the trunk and the heads.
     """
 
-    def __init__(self, obs_shape: tuple[int, ...], num_actions: int, *, recurrent: bool,
-                 generator: torch.Generator):
+    def __init__(self, obs_shape: tuple[int, ...], num_actions: int, *, recurrent: bool, generator: torch.Generator):
         super().__init__()
         trunk = Pixels(obs_shape[0], generator) if len(obs_shape) == 3 else Vector(obs_shape[0], generator)
         self.trunk = trunk

@@ -54,11 +54,21 @@ class Plan:
         check = {key: value for key, value in asdict(self.suite.check).items() if key not in ("scales", "base")}
         check["arms"] = {arm: check["arms"][arm] for arm in self.budget.arms}
         check["tasks"] = {task: check["tasks"][task] for task in self.budget.tasks}
-        runs = [{key: value for key, value in asdict(run).items() if key not in ("device", "overrides")}
-                for run in self.runs]
-        text = json.dumps({"check": check, "scale": self.suite.scale.name,
-                           "scientific": self.suite.scale.scientific, "steps": self.budget.steps, "runs": runs,
-                           "reference_config": self.reference_config}, indent=1)
+        runs = [
+            {key: value for key, value in asdict(run).items() if key not in ("device", "overrides")}
+            for run in self.runs
+        ]
+        text = json.dumps(
+            {
+                "check": check,
+                "scale": self.suite.scale.name,
+                "scientific": self.suite.scale.scientific,
+                "steps": self.budget.steps,
+                "runs": runs,
+                "reference_config": self.reference_config,
+            },
+            indent=1,
+        )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, text)
@@ -79,6 +89,7 @@ def expand(suite: SuiteConfig) -> Plan:
     _require_known("task", budget.tasks, check.tasks, check.name)
     for claim in check.claims:
         _require_known("arm", claim.contrast, check.arms, f"{check.name}, claim {claim.id}")
+        _require_known("task", claim.tasks or [], check.tasks, f"{check.name}, claim {claim.id}")
     runs, reference = [], {}
     for arm in budget.arms:
         overrides = [*check.base, *budget.overrides, *check.arms[arm].overrides, f"steps={budget.steps}"]
@@ -100,8 +111,18 @@ def _runs_of(arm: str, budget: BudgetConfig, overrides: list[str]) -> list[Plann
         envs.check_task(container["env"]["suite"], task)
         for seed in range(budget.seeds):
             one = {**container, "env": {**container["env"], "task": task}, "seed": seed}
-            runs.append(PlannedRun(arm, task, seed, budget.steps, identity(one), f"runs/{run_name(one)}",
-                                   container["device"], (*overrides, f"env.task={task}", f"seed={seed}")))
+            runs.append(
+                PlannedRun(
+                    arm,
+                    task,
+                    seed,
+                    budget.steps,
+                    identity(one),
+                    f"runs/{run_name(one)}",
+                    container["device"],
+                    (*overrides, f"env.task={task}", f"seed={seed}"),
+                )
+            )
     return runs
 
 

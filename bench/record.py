@@ -64,16 +64,19 @@ def is_locked(run_dir: Path) -> bool:
 
 def mark_failed(run_dir: Path, error: str) -> None:
     """Record the end of a run whose process could not do it itself."""
-    write_atomically(run_dir / "status.json",
-                     json.dumps({**read_status(run_dir), "state": "failed", "error": error, "updated": time.time()}))
+    write_atomically(
+        run_dir / "status.json",
+        json.dumps({**read_status(run_dir), "state": "failed", "error": error, "updated": time.time()}),
+    )
 
 
 def _identity_in(config: Path) -> str:
     try:
         return identity(dict(yaml.safe_load(config.read_text())))
     except (yaml.YAMLError, ValueError, TypeError):
-        raise UserError(f"{config.parent} is not a run directory (its config.yaml is none of a run); "
-                        "choose another run_dir") from None
+        raise UserError(
+            f"{config.parent} is not a run directory (its config.yaml is none of a run); choose another run_dir"
+        ) from None
 
 
 class RunRecord:
@@ -112,15 +115,18 @@ class RunRecord:
         if config.exists():
             found = _identity_in(config)
             if found != self.hash:
-                raise UserError(f"{self.path} holds a run of another configuration (hash {found[:12]}, this one is "
-                                f"{self.hash[:12]}); choose another run_dir or remove it")
+                raise UserError(
+                    f"{self.path} holds a run of another configuration (hash {found[:12]}, this one is "
+                    f"{self.hash[:12]}); choose another run_dir or remove it"
+                )
         elif self.path.exists():
             if not self.path.is_dir():
                 raise UserError(f"{self.path} is a file; a run needs a directory")
             strangers = {p.name for p in self.path.iterdir() if not p.name.endswith(".tmp")} - EARLY
             if strangers:
-                raise UserError(f"{self.path} is not a run directory (it holds {min(strangers)}); "
-                                "choose another run_dir")
+                raise UserError(
+                    f"{self.path} is not a run directory (it holds {min(strangers)}); choose another run_dir"
+                )
 
     @property
     def finished(self) -> bool:
@@ -177,11 +183,13 @@ class RunRecord:
         write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2))
         self.status(force=True, state="done", **fields)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 _traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
         for file in self._open:
             file.close()
-        if error is not None and (self.path / "config.yaml").exists():
+        # What goes wrong after the end (in the mirror, a kill) does not undo the run.
+        if error is not None and (self.path / "config.yaml").exists() and not self.finished:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             before = read_status(self.path)
             self.status(force=True, **{**before, "state": state, "error": f"{type(error).__name__}: {error}"})

@@ -32,17 +32,19 @@ class RolloutReplay:
         if steps > self.capacity:
             raise ValueError(f"a chunk of {steps} steps does not fit a replay of {self.capacity}")
         if not self.fields:
-            self.fields = {name: torch.empty((self.capacity, *value.shape[1:]), dtype=value.dtype)
-                           for name, value in chunk.items()}
+            self.fields = {
+                name: torch.empty((self.capacity, *value.shape[1:]), dtype=value.dtype) for name, value in chunk.items()
+            }
         first = min(steps, self.capacity - self.next)
         for name, value in chunk.items():
-            self.fields[name][self.next:self.next + first] = value[:first]
-            self.fields[name][:steps - first] = value[first:]
+            self.fields[name][self.next : self.next + first] = value[:first]
+            self.fields[name][: steps - first] = value[first:]
         self.next = (self.next + steps) % self.capacity
         self.size = min(self.size + steps, self.capacity)
 
-    def sample(self, rollouts: int, length: int, generator: torch.Generator,
-               heads: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    def sample(
+        self, rollouts: int, length: int, generator: torch.Generator, heads: tuple[str, ...] = ()
+    ) -> dict[str, Tensor]:
         """Draw roll-outs uniformly with replacement over actors and starting steps.
 
         Args:
@@ -59,5 +61,4 @@ class RolloutReplay:
         oldest = self.next - self.size
         time = (oldest + offset + torch.arange(length).unsqueeze(1)) % self.capacity
         index = time * self.num_envs + actor
-        return {name: field.flatten(0, 1)[index[0] if name in heads else index]
-                for name, field in self.fields.items()}
+        return {name: field.flatten(0, 1)[index[0] if name in heads else index] for name, field in self.fields.items()}

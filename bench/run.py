@@ -1,6 +1,7 @@
 """One run, from its configuration to its directory."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
     began = time.monotonic()
     steps = config.steps
     count = 0
-    with loggers.Display(record.path.name, steps) as display:
+    learnt = False
+    with loggers.Display(record.path.name.rsplit("-", 1)[0], steps) as display:
         for event in interact(env, agent, seeding.env_seeds(config.seed, env.num_envs), steps):
             count = event.generated
             coverage.add(event.obs)
@@ -69,10 +71,16 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
                 row = _row(event, time.monotonic() - began, coverage)
                 record.metrics(row)
                 mirror.metrics(row)
+                learnt = True
             display.show(count, episodes)
             record.status(state="running", step=count, steps=steps, wall_s=time.monotonic() - began)
             _require_parent()
     env.close()
+    if not learnt:
+        print(
+            f"note: {count:,} steps are too few for a single update (algo.burn_in, algo.rollout_length)",
+            file=sys.stderr,
+        )
     wall = time.monotonic() - began
     record.checkpoint({"agent": agent.state_dict(), "step": count})
     record.finish(step=count, steps=steps, wall_s=wall, rate=count / wall, params_sha256=agent.parameters_sha256())

@@ -45,8 +45,10 @@ def _power(plan: Plan) -> str:
     if plan.budget.seeds < 2:
         return "one seed per arm: no interval, no claim can be decided"
     effect = TTestPower().solve_power(nobs=plan.budget.seeds, alpha=0.05, power=0.8)
-    return (f"{plan.budget.seeds} seeds per arm and task: 80 % power to detect {effect:.1f} standard deviations of a "
-            f"paired difference on one task")
+    return (
+        f"{plan.budget.seeds} seeds per arm and task: 80 % power to detect {effect:.1f} standard deviations of a "
+        f"paired difference on one task"
+    )
 
 
 def _plan(plan: Plan) -> int:
@@ -76,6 +78,7 @@ def _status(plan: Plan) -> int:
 def _run(plan: Plan) -> int:
     if "cuda" in {run.device for run in plan.runs}:
         from bench.run import require_device
+
         require_device("cuda")
     plan.freeze()
     states = _states(plan)

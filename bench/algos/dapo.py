@@ -30,6 +30,7 @@ D10  Adam's epsilon stands beside the bias-corrected root (PyTorch); TensorFlow'
 """
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,15 @@ class Dapo:
         assert isinstance(run.algo, DapoConfig)
         self.config = run.algo
         self.device = torch.device(run.device)
-        self.net = ActorCritic(env.obs_shape, env.num_actions, recurrent=self.config.recurrent,
-                               generator=seeding.generator(run.seed, "init")).to(self.device)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate,
-                                          eps=self.config.adam_eps, fused=True)  # D10
+        self.net = ActorCritic(
+            env.obs_shape,
+            env.num_actions,
+            recurrent=self.config.recurrent,
+            generator=seeding.generator(run.seed, "init"),
+        ).to(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.net.parameters(), lr=self.config.learning_rate, eps=self.config.adam_eps, fused=True
+        )  # D10
         self.generators = {name: seeding.generator(run.seed, name) for name in ("policy", "replay", "diagnostics")}
         self.num_envs = env.num_envs
         self.rollouts = self.config.batch_size // self.config.rollout_length  # of an update
@@ -82,12 +88,22 @@ class Dapo:
         """Sample an action per environment from the published policy and keep what the learner will need."""
         x = torch.from_numpy(obs)
         h, c = self.state
-        logits, value, self.state = self.net(x.to(self.device).unsqueeze(0), self.state,
-                                             torch.from_numpy(start).to(self.device).unsqueeze(0))
+        logits, value, self.state = self.net(
+            x.to(self.device).unsqueeze(0), self.state, torch.from_numpy(start).to(self.device).unsqueeze(0)
+        )
         log_p = logits[0].log_softmax(-1).cpu()
         action = torch.multinomial(log_p.exp(), 1, generator=self.generators["policy"])
-        self.chunk.append({"obs": x, "action": action[:, 0], "log_mu": log_p.gather(1, action)[:, 0],  # D1
-                           "v": value[0].cpu(), "start": torch.from_numpy(start), "h": h.cpu(), "c": c.cpu()})  # D5
+        self.chunk.append(
+            {
+                "obs": x,
+                "action": action[:, 0],
+                "log_mu": log_p.gather(1, action)[:, 0],  # D1
+                "v": value[0].cpu(),
+                "start": torch.from_numpy(start),
+                "h": h.cpu(),
+                "c": c.cpu(),
+            }
+        )  # D5
         return action[:, 0].numpy()
 
     def observe(self, obs: np.ndarray, action: np.ndarray, start: np.ndarray, step: Step) -> dict[str, float]:
@@ -109,8 +125,11 @@ class Dapo:
     @torch.no_grad()
     def _value(self, obs: np.ndarray, start: np.ndarray) -> Tensor:
         """Value of observations that follow the last step, from the actors' present LSTM state. `[actors]`."""
-        _, value, _ = self.net(torch.from_numpy(obs).to(self.device).unsqueeze(0), self.state,
-                               torch.from_numpy(start).to(self.device).unsqueeze(0))
+        _, value, _ = self.net(
+            torch.from_numpy(obs).to(self.device).unsqueeze(0),
+            self.state,
+            torch.from_numpy(start).to(self.device).unsqueeze(0),
+        )
         now: Tensor = value[0].cpu()
         return now
 
@@ -124,11 +143,19 @@ class Dapo:
             return {}
         rows = [self._update() for _ in range(updates)]
         metrics = {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]}
+        if not math.isfinite(metrics["grad_norm"]):
+            raise FloatingPointError(f"the gradient norm is {metrics['grad_norm']} after {self.updates} updates")
         if self.config.diagnostics_every and self.version % self.config.diagnostics_every == 0:
             metrics |= self._diagnose()
         self.version += 1
-        return {"version": self.version, "updates": self.updates, "trained": self.trained,
-                "reuse": self.trained / self.generated, "lr": self._learning_rate(), **metrics}
+        return {
+            "version": self.version,
+            "updates": self.updates,
+            "trained": self.trained,
+            "reuse": self.trained / self.generated,
+            "lr": self._learning_rate(),
+            **metrics,
+        }
 
     @torch.no_grad()
     def _store_chunk(self) -> None:
@@ -152,15 +179,23 @@ class Dapo:
 
     def _value_targets(self, batch: Batch, v: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
         """Value target and raw advantage, `[T, N]` each, without gradient."""
-        v_target, q = vtrace(batch["r"], batch["discount"], v.detach(), ratio.detach(), batch["ret"][-1],
-                             rho_bar=self.config.rho_v, c_bar=self.config.c_v)
+        v_target, q = vtrace(
+            batch["r"],
+            batch["discount"],
+            v.detach(),
+            ratio.detach(),
+            batch["ret"][-1],
+            rho_bar=self.config.rho_v,
+            c_bar=self.config.c_v,
+        )
         return v_target, q - v.detach()
 
     def _divergence(self, batch: Batch, log_pi: Tensor, ratio: Tensor, horizon: int | None) -> Tensor:
         """D with so many future terms, `[T, N]`, without gradient."""
         f = DIVERGENCES[self.config.divergence](log_pi.detach(), batch["log_mu"])
-        return multi_step(f, batch["discount"], ratio.detach(), c_bar=self.config.c_d, rho_bar=self.config.rho_d,
-                          horizon=horizon)  # D2
+        return multi_step(
+            f, batch["discount"], ratio.detach(), c_bar=self.config.c_d, rho_bar=self.config.rho_d, horizon=horizon
+        )  # D2
 
     def _augmented(self, batch: Batch, advantage: Tensor, d: Tensor) -> Tensor:
         """B, the divergence-augmented advantage of the clipped surrogate, `[T, N]`."""
@@ -188,12 +223,19 @@ class Dapo:
         self.updates += 1
         self.trained += cfg.batch_size
         with torch.no_grad():
-            return {"loss_policy": loss_policy.detach(), "loss_value": loss_value.detach(),
-                    "entropy": mean_entropy.detach(), "grad_norm": grad_norm.detach(), "staleness": staleness,
-                    "kl": weighted_mean(batch["log_mu"] - log_pi, weight), "ratio": weighted_mean(ratio, weight),
-                    "clipped": weighted_mean(((ratio - 1).abs() > cfg.clip).float(), weight),
-                    "advantage_rms": weighted_mean(advantage.square(), weight).sqrt(),
-                    "d_mean": weighted_mean(d, weight), "d_var": _variance(d, weight)}
+            return {
+                "loss_policy": loss_policy.detach(),
+                "loss_value": loss_value.detach(),
+                "entropy": mean_entropy.detach(),
+                "grad_norm": grad_norm.detach(),
+                "staleness": staleness,
+                "kl": weighted_mean(batch["log_mu"] - log_pi, weight),
+                "ratio": weighted_mean(ratio, weight),
+                "clipped": weighted_mean(((ratio - 1).abs() > cfg.clip).float(), weight),
+                "advantage_rms": weighted_mean(advantage.square(), weight).sqrt(),
+                "d_mean": weighted_mean(d, weight),
+                "d_var": _variance(d, weight),
+            }
 
     def _learning_rate(self) -> float:
         """Linear in the trained steps, whatever the length of this run: a short run is the start of a long one."""
@@ -217,8 +259,10 @@ class Dapo:
         variances = self._gradient_variances(batch, [self._augmented(batch, advantage, d) for d in ds.values()])
         gradient = dict(zip(ds, variances, strict=True))
         spread = {horizon: _variance(d, batch["weight"]).item() for horizon, d in ds.items()}
-        return {**{f"pg_var{name}": gradient[horizon] for name, horizon in forms.items()},
-                **{f"d_var{name}": spread[horizon] for name, horizon in forms.items() if name}}
+        return {
+            **{f"pg_var{name}": gradient[horizon] for name, horizon in forms.items()},
+            **{f"d_var{name}": spread[horizon] for name, horizon in forms.items() if name},
+        }
 
     def _gradient_variances(self, batch: Batch, augmented: list[Tensor]) -> list[float]:
         """For each B: variance over roll-outs of the policy gradient, summed over parameters.
@@ -231,13 +275,14 @@ class Dapo:
         totals = [torch.zeros(sum(p.numel() for p in parameters), device=self.device) for _ in augmented]
         squares = [0.0] * len(augmented)
         for n in range(self.rollouts):
-            one = {name: x[n:n + 1] if name in HEADS else x[:, n:n + 1] for name, x in batch.items()}
+            one = {name: x[n : n + 1] if name in HEADS else x[:, n : n + 1] for name, x in batch.items()}
             log_pi, _, _ = self._evaluate(one)
             ratio = importance_ratio(log_pi, one["log_mu"], clip=cfg.log_ratio_clip)
             for k, b in enumerate(augmented):
-                loss = ppo_clip(ratio, b[:, n:n + 1], clip=cfg.clip, weight=one["weight"])
-                grads = torch.autograd.grad(loss, parameters, retain_graph=k + 1 < len(augmented), allow_unused=True,
-                                            materialize_grads=True)
+                loss = ppo_clip(ratio, b[:, n : n + 1], clip=cfg.clip, weight=one["weight"])
+                grads = torch.autograd.grad(
+                    loss, parameters, retain_graph=k + 1 < len(augmented), allow_unused=True, materialize_grads=True
+                )
                 gradient = torch.cat([g.flatten() for g in grads])
                 totals[k] += gradient
                 squares[k] += gradient.square().sum().item()
@@ -248,9 +293,12 @@ class Dapo:
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters, optimiser, counters and generators (not the replay)."""
-        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "counters": {name: getattr(self, name) for name in ("generated", "trained", "updates", "version")},
-                "generators": {name: generator.get_state() for name, generator in self.generators.items()}}
+        return {
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "counters": {name: getattr(self, name) for name in ("generated", "trained", "updates", "version")},
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+        }
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""

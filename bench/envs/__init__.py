@@ -38,5 +38,7 @@ def check_task(suite: str, task: str) -> None:
         return
     folded = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(task.casefold(), folded, n=1, cutoff=0.0)
-    raise UserError(f"env.task is {task!r}, which env={suite} does not have; the nearest is "
-                    f"{folded[near[0]]!r} ({len(names)} tasks in all)")
+    raise UserError(
+        f"env.task is {task!r}, which env={suite} does not have; the nearest is "
+        f"{folded[near[0]]!r} ({len(names)} tasks in all)"
+    )

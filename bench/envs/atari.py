@@ -56,16 +56,29 @@ class AtariEnv:
         protocol = self.protocol = config.protocol
         self.num_envs = config.num_envs
         self._ale = AtariVectorEnv(
-            rom_ids()[config.task], config.num_envs, batch_size=0, num_threads=threads, thread_affinity_offset=-1,
+            rom_ids()[config.task],
+            config.num_envs,
+            batch_size=0,
+            num_threads=threads,
+            thread_affinity_offset=-1,
             max_num_frames_per_episode=protocol.max_frames,
             repeat_action_probability=protocol.repeat_action_probability,
-            full_action_space=protocol.full_action_space, continuous=False, continuous_action_threshold=0.5,
-            autoreset_mode=AutoresetMode.SAME_STEP, img_height=SCREEN, img_width=SCREEN, grayscale=True,
+            full_action_space=protocol.full_action_space,
+            continuous=False,
+            continuous_action_threshold=0.5,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            img_height=SCREEN,
+            img_width=SCREEN,
+            grayscale=True,
             stack_num=config.frame_stack,  # A5
-            frameskip=protocol.frame_skip, maxpool=protocol.frame_skip > 1,
+            frameskip=protocol.frame_skip,
+            maxpool=protocol.frame_skip > 1,
             noop_max=protocol.noop_max,  # A4
-            episodic_life=False, life_loss_info=protocol.life_loss_terminates,  # A1
-            reward_clipping=False, use_fire_reset=False)
+            episodic_life=False,
+            life_loss_info=protocol.life_loss_terminates,  # A1
+            reward_clipping=False,
+            use_fire_reset=False,
+        )
         # The constructor writes into a dictionary that all vector environments of the process share.
         self._ale.metadata = dict(self._ale.metadata)
         self.meanings = tuple(action.name for action in self._ale.ale.get_action_set())
@@ -78,8 +91,7 @@ class AtariEnv:
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Start all games. Args: seeds: `[B]` in [0, 2**31). Returns frames `[B, stack, 84, 84]` uint8."""
-        if (seeds.shape != (self.num_envs,) or seeds.dtype.kind not in "iu"
-                or seeds.min() < 0 or seeds.max() >= 2**31):
+        if seeds.shape != (self.num_envs,) or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**31:
             raise ValueError(f"seeds must be {self.num_envs} integers in [0, 2**31), got {seeds}")
         obs, info = self._ale.reset(seed=seeds.astype(np.int64))
         self._origin = info["frame_number"] - info["episode_frame_number"]
@@ -90,8 +102,12 @@ class AtariEnv:
 
     def step(self, actions: np.ndarray) -> Step:
         """Take one action per game. An action outside the game's set is refused: the emulator would hang."""
-        if (actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu"
-                or actions.min() < 0 or actions.max() >= self.num_actions):
+        if (
+            actions.shape != (self.num_envs,)
+            or actions.dtype.kind not in "iu"
+            or actions.min() < 0
+            or actions.max() >= self.num_actions
+        ):
             raise ValueError(f"actions must be {self.num_envs} integers in [0, {self.num_actions}), got {actions}")
         acted = self._scripted >= len(self._script)  # A2
         if not acted.all():
@@ -120,8 +136,18 @@ class AtariEnv:
         if self.protocol.limits_terminate:
             terminated, truncated = ended, np.zeros_like(truncated)
         reward = np.sign(raw) if self.protocol.sign_rewards else raw
-        return Step(obs, reward.astype(np.float32), terminated, truncated, final_obs, acted,
-                    raw.astype(np.float64), game_over, cut, lives)
+        return Step(
+            obs,
+            reward.astype(np.float32),
+            terminated,
+            truncated,
+            final_obs,
+            acted,
+            raw.astype(np.float64),
+            game_over,
+            cut,
+            lives,
+        )
 
     def close(self) -> None:
         """Stop the emulators."""

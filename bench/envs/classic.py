@@ -38,9 +38,7 @@ class ClassicVecEnv:
         self.task = task
         self.num_envs = num_envs
         one = partial(gymnasium.make, task, disable_env_checker=True)
-        self._envs: SyncVectorEnv[Any] = SyncVectorEnv(
-            [one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
-        )
+        self._envs: SyncVectorEnv[Any] = SyncVectorEnv([one] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
         space, actions = self._envs.single_observation_space, self._envs.single_action_space
         assert isinstance(actions, Discrete)
         assert actions.start == 0
@@ -104,9 +102,7 @@ def make(cfg: EnvConfig, threads: int) -> ClassicVecEnv:
         UserError: an unknown task, one with continuous actions, or num_envs below 1.
     """
     if cfg.task in CONTINUOUS:
-        raise UserError(
-            f"env.task is {cfg.task!r}, which has continuous actions; expected one of {', '.join(TASKS)}"
-        )
+        raise UserError(f"env.task is {cfg.task!r}, which has continuous actions; expected one of {', '.join(TASKS)}")
     if cfg.task not in TASKS:
         raise UserError(f"env.task is {cfg.task!r}, expected one of {', '.join(TASKS)}")
     return ClassicVecEnv(cfg.task, cfg.num_envs)

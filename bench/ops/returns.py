@@ -106,9 +106,7 @@ def _require_fraction(name: str, x: float) -> None:
 
 
 @torch.no_grad()
-def td_lambda(
-    r: Tensor, discount: Tensor, v_next: Tensor, *, lam: float, done: Tensor | None = None
-) -> Tensor:
+def td_lambda(r: Tensor, discount: Tensor, v_next: Tensor, *, lam: float, done: Tensor | None = None) -> Tensor:
     """Lambda-returns with given values, bootstrapped by v_next at the end of the roll-out.
 
         R_i = r_i + discount_i ( (1 - lam) v_next_i + lam R_{i+1} )

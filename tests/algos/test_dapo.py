@@ -11,8 +11,15 @@ from bench.algos.dapo import Dapo
 from bench.envs.base import Step
 from bench.loop import interact
 
-SMALL = ["env=classic", "env.num_envs=4", "algo.batch_size=32", "algo.rollout_length=8", "algo.updates_per_version=7",
-         "algo.burn_in=0", "algo.replay_capacity=64"]  # 8 steps per actor and version: 32 generated, 224 trained
+SMALL = [
+    "env=classic",
+    "env.num_envs=4",
+    "algo.batch_size=32",
+    "algo.rollout_length=8",
+    "algo.updates_per_version=7",
+    "algo.burn_in=0",
+    "algo.replay_capacity=64",
+]  # 8 steps per actor and version: 32 generated, 224 trained
 
 
 def configured(*overrides: str, steps: int = 320) -> compose.RunConfig:
@@ -34,8 +41,16 @@ class Scripted:
     obs_dtype = np.dtype(np.float32)
     num_actions = 2
 
-    def __init__(self, num_envs: int, period: int, *, truncates: bool, reward: float = 1.0, forced: int = 0,
-                 forced_reward: float = 0.0):
+    def __init__(
+        self,
+        num_envs: int,
+        period: int,
+        *,
+        truncates: bool,
+        reward: float = 1.0,
+        forced: int = 0,
+        forced_reward: float = 0.0,
+    ):
         self.num_envs, self.obs_shape = num_envs, (1,)
         self.period, self.truncates, self.reward = period, truncates, reward
         self.forced, self.forced_reward = forced, forced_reward
@@ -52,8 +67,17 @@ class Scripted:
         obs = np.ones((n, 1), np.float32)
         reward = np.full(n, self.reward if acted else self.forced_reward, np.float32)
         no = np.zeros(n, bool)
-        return Step(obs, reward, no if self.truncates else end, end if self.truncates else no, obs,
-                    np.full(n, acted), reward.astype(np.float64), end, end)
+        return Step(
+            obs,
+            reward,
+            no if self.truncates else end,
+            end if self.truncates else no,
+            obs,
+            np.full(n, acted),
+            reward.astype(np.float64),
+            end,
+            end,
+        )
 
     def close(self) -> None:
         pass
@@ -155,8 +179,9 @@ def test_the_loss_of_a_batch_equals_the_formula_written_out():
         q[-1] = x["ret"][-1, n]
         for i in range(T - 2, -1, -1):
             g, c = x["discount"][i, n], min(1, w[i, n])
-            target[i] = val[i, n] + c * (x["r"][i, n] + g * val[i + 1, n] - val[i, n]) \
-                + g * c * (target[i + 1] - val[i + 1, n])
+            target[i] = (
+                val[i, n] + c * (x["r"][i, n] + g * val[i + 1, n] - val[i, n]) + g * c * (target[i + 1] - val[i + 1, n])
+            )
             q[i] = x["r"][i, n] + g * target[i + 1]
         np.testing.assert_allclose(v_target[:, n], target, rtol=2e-5, atol=2e-5)
         np.testing.assert_allclose(advantage[:, n], q - val[:, n], rtol=2e-5, atol=2e-5)
@@ -168,7 +193,7 @@ def test_the_loss_of_a_batch_equals_the_formula_written_out():
                 weight *= min(0.5, w[j, n])
             assert d[i, n].item() == pytest.approx(total, abs=1e-5)
     a = advantage.double().numpy()
-    expected = a / (np.sqrt((a ** 2).mean()) + 1e-4) - cfg.inv_eta * d.double().numpy()
+    expected = a / (np.sqrt((a**2).mean()) + 1e-4) - cfg.inv_eta * d.double().numpy()
     np.testing.assert_allclose(b, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -193,16 +218,25 @@ def test_stored_returns_are_td_lambda_returns_of_the_behaviour_values():
 
 # --- ends and forced steps -------------------------------------------------------------------------------------------
 
-VALUE = ["algo.gamma=0.5", "algo.value_coef=1.0", "algo.learning_rate=1e-2", "algo.lr_horizon=1_000_000_000",
-         "algo.max_grad_norm=1000"]
+VALUE = [
+    "algo.gamma=0.5",
+    "algo.value_coef=1.0",
+    "algo.learning_rate=1e-2",
+    "algo.lr_horizon=1_000_000_000",
+    "algo.max_grad_norm=1000",
+]
 
 
 class TruncationEnds(Dapo):
     """Planted fault: a time limit is treated as the end of the world."""
 
     def observe(self, obs, action, start, step):
-        return super().observe(obs, action, start, step._replace(
-            terminated=step.terminated | step.truncated, truncated=np.zeros_like(step.truncated)))
+        return super().observe(
+            obs,
+            action,
+            start,
+            step._replace(terminated=step.terminated | step.truncated, truncated=np.zeros_like(step.truncated)),
+        )
 
 
 def value_of(agent: Dapo) -> float:
@@ -345,7 +379,13 @@ def variance_over_rollouts(agent: Dapo, ratio: torch.Tensor, b: torch.Tensor) ->
     gradients = []
     for n in range(b.shape[1]):  # the loss of one roll-out, cut out of the batch
         surrogate = torch.minimum(ratio[:, n] * b[:, n], ratio[:, n].clamp(0.8, 1.2) * b[:, n])
-        grads = torch.autograd.grad(-surrogate.mean(), list(agent.net.parameters()), retain_graph=True,
-                                    allow_unused=True)
+        grads = torch.autograd.grad(
+            -surrogate.mean(), list(agent.net.parameters()), retain_graph=True, allow_unused=True
+        )
         gradients.append(torch.cat([g.flatten() for g in grads if g is not None]))
     return torch.stack(gradients).var(dim=0).sum().item()
+
+
+def test_a_run_whose_gradient_is_no_number_stops_and_says_when():
+    with pytest.raises(FloatingPointError, match=r"gradient norm is nan after \d+ updates"):
+        trained(configured("algo.learning_rate=1e30", "algo.lr_horizon=1_000_000_000", "algo.diagnostics_every=0"))

@@ -152,8 +152,11 @@ def write_run(
     (folder / "episodes.csv").write_text("\n".join(lines) + "\n")
     rows = [
         "step,version,entropy,d_var,pg_var,coverage,d_var_full,d_var_1step",
-        *(f"{run['steps'] * (i + 1) // 4},{i},1.5,{d_var},{'' if i % 2 else 0.01},{10 * i},"
-          f"{d_var if i % 2 else ''},{0.01 if i % 2 else ''}" for i in range(4)),
+        *(
+            f"{run['steps'] * (i + 1) // 4},{i},1.5,{d_var},{'' if i % 2 else 0.01},{10 * i},"
+            f"{d_var if i % 2 else ''},{0.01 if i % 2 else ''}"
+            for i in range(4)
+        ),
     ]
     (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
     return folder

@@ -6,8 +6,15 @@ from bench.envs.base import Step
 from bench.episodes import Episode, EpisodeCounter
 
 
-def step(raw: list[float], *, over: list[int] = (), cut: list[int] = (), life: list[int] = (), forced: list[int] = (),
-         reward: float = 0.0) -> Step:
+def step(
+    raw: list[float],
+    *,
+    over: list[int] = (),
+    cut: list[int] = (),
+    life: list[int] = (),
+    forced: list[int] = (),
+    reward: float = 0.0,
+) -> Step:
     """A step of len(raw) copies; the other arguments list the copies that an event happens to."""
     n = len(raw)
 
@@ -15,8 +22,17 @@ def step(raw: list[float], *, over: list[int] = (), cut: list[int] = (), life: l
         return np.isin(np.arange(n), copies)
 
     obs = np.zeros((n, 1), dtype=np.float32)
-    return Step(obs, np.full(n, reward, dtype=np.float32), flag([*over, *life]), flag(cut), obs, ~flag(forced),
-                np.array(raw, dtype=np.float64), flag([*over, *cut]), flag(cut))
+    return Step(
+        obs,
+        np.full(n, reward, dtype=np.float32),
+        flag([*over, *life]),
+        flag(cut),
+        obs,
+        ~flag(forced),
+        np.array(raw, dtype=np.float64),
+        flag([*over, *cut]),
+        flag(cut),
+    )
 
 
 def games(steps: list[Step]) -> list[Episode]:
@@ -70,7 +86,8 @@ def test_several_games_that_end_at_once_are_told_apart() -> None:
 
 def test_scores_are_raw_and_count_forced_steps() -> None:
     assert games([step([400.0], forced=[0], reward=1.0), step([-7.0], over=[0], reward=-1.0)]) == [
-        Episode(2, 393.0, 2, 0, 0)]
+        Episode(2, 393.0, 2, 0, 0)
+    ]
 
 
 def test_large_scores_stay_exact() -> None:

@@ -13,6 +13,7 @@ SEEDS = np.array([5, 6], dtype=np.int64)
 
 def scripted(t: int, *, terminated: list[int] = (), truncated: list[int] = (), forced: list[int] = ()) -> Step:
     """Step t of two copies: observations count up, `final_obs` is told apart by its minus."""
+
     def flag(copies: list[int]) -> np.ndarray:
         return np.isin(np.arange(2), copies)
 
@@ -83,8 +84,14 @@ def test_the_calls_come_in_this_order() -> None:
     begin, run_on = [True, True], [False, False]
     assert tape_of([scripted(1), scripted(2)], 4) == [
         ("reset", [5, 6]),
-        ("act", 0.0, begin), ("step", [1, 1]), ("observe", 0.0, 1, begin, 1.0), ("yield", 2, 0.0, 1.0, {}),
-        ("act", 1.0, run_on), ("step", [2, 2]), ("observe", 1.0, 2, run_on, 2.0), ("finish",),
+        ("act", 0.0, begin),
+        ("step", [1, 1]),
+        ("observe", 0.0, 1, begin, 1.0),
+        ("yield", 2, 0.0, 1.0, {}),
+        ("act", 1.0, run_on),
+        ("step", [2, 2]),
+        ("observe", 1.0, 2, run_on, 2.0),
+        ("finish",),
         ("yield", 4, 1.0, 2.0, {"seen": 2.0, "both": 1.0}),
     ]
 
@@ -110,7 +117,11 @@ def test_the_budget_is_rounded_down_to_whole_steps_of_all_copies(budget: int, ge
 
 def test_an_episode_starts_after_an_end_and_after_a_forced_step() -> None:
     assert starts([scripted(1, terminated=[0]), scripted(2, forced=[0]), scripted(3, truncated=[1]), scripted(4)]) == [
-        [True, True], [True, False], [True, False], [False, True]]
+        [True, True],
+        [True, False],
+        [True, False],
+        [False, True],
+    ]
 
 
 def test_start_flags_are_those_of_the_step_before_and_not_of_the_step_itself() -> None:

@@ -40,6 +40,7 @@ def zeros(batch: int) -> tuple[Tensor, Tensor]:
 
 # ---- LSTM
 
+
 def test_without_starts_it_is_torchs_lstm() -> None:
     lstm, x, (h, c), start = lstm_case()
     oracle = nn.LSTM(5, LSTM)
@@ -77,7 +78,7 @@ def test_ignored_starts_would_be_noticed() -> None:
     plain, _ = lstm(x, state, start)
     start[3, 1] = True
     out, _ = lstm(x, state, start)
-    differs = ((out - plain).abs().amax(-1) > 1e-3)
+    differs = (out - plain).abs().amax(-1) > 1e-3
     assert differs.nonzero().tolist() == [[t, 1] for t in range(3, 7)]
 
 
@@ -102,6 +103,7 @@ def test_the_state_carries_a_roll_out_over_a_break() -> None:
 
 # ---- the whole network
 
+
 @pytest.mark.parametrize("recurrent", [True, False])
 def test_sequences_equal_their_steps_one_by_one(recurrent: bool) -> None:
     net, obs = atari(recurrent=recurrent), frames(3, 2)
@@ -110,7 +112,7 @@ def test_sequences_equal_their_steps_one_by_one(recurrent: bool) -> None:
     logits, values, last = net(obs, state, start)
     assert (logits.shape, values.shape) == ((3, 2, 6), (3, 2))
     for t in range(3):
-        one, v, state = net(obs[t:t + 1], state, start[t:t + 1])
+        one, v, state = net(obs[t : t + 1], state, start[t : t + 1])
         torch.testing.assert_close(one[0], logits[t])
         torch.testing.assert_close(v[0], values[t])
     torch.testing.assert_close(state, last)
@@ -174,8 +176,14 @@ def gain(weight: Tensor) -> float:
 def test_initial_weights_are_orthogonal_with_the_published_gains() -> None:
     net = atari()
     gains = {name: gain(p) for name, p in net.named_parameters() if "weight" in name}
-    expected = {**{f"trunk.convs.{i}.weight": 2**0.5 for i in range(3)}, "trunk.fc.weight": 2**0.5,
-                "lstm.inputs.weight": 1.0, "lstm.recurrent.weight": 1.0, "policy.weight": 0.01, "value.weight": 1.0}
+    expected = {
+        **{f"trunk.convs.{i}.weight": 2**0.5 for i in range(3)},
+        "trunk.fc.weight": 2**0.5,
+        "lstm.inputs.weight": 1.0,
+        "lstm.recurrent.weight": 1.0,
+        "policy.weight": 0.01,
+        "value.weight": 1.0,
+    }
     assert gains == pytest.approx(expected, rel=1e-4)
 
 

@@ -40,10 +40,19 @@ def consecutive(batch: dict[str, Tensor]) -> bool:
     return bool(follows)
 
 
-@pytest.mark.parametrize(("chunks", "kept"), [
-    ([3], range(3)), ([5], range(5)), ([5, 5], range(5, 10)), ([3, 3], range(1, 6)), ([3, 3, 3], range(4, 9)),
-    ([4, 1, 1], range(1, 6)), ([2, 5], range(2, 7)), ([1] * 12, range(7, 12)),
-])
+@pytest.mark.parametrize(
+    ("chunks", "kept"),
+    [
+        ([3], range(3)),
+        ([5], range(5)),
+        ([5, 5], range(5, 10)),
+        ([3, 3], range(1, 6)),
+        ([3, 3, 3], range(4, 9)),
+        ([4, 1, 1], range(1, 6)),
+        ([2, 5], range(2, 7)),
+        ([1] * 12, range(7, 12)),
+    ],
+)
 def test_the_newest_steps_are_kept(chunks: list[int], kept: range) -> None:
     assert held(filled(5, chunks)) == set(kept)
 

@@ -23,8 +23,9 @@ PLAIN = {"noop_max": 0, "fire_sequence": False, "life_loss_terminates": False, "
 
 @cache
 def preset(protocol: str) -> AtariConfig:
-    config = compose.to_run_config(compose.compose(
-        ["env=atari", "env.task=Breakout", "hparams=dapo_cpu", f"env/protocol={protocol}"])).env
+    config = compose.to_run_config(
+        compose.compose(["env=atari", "env.task=Breakout", "hparams=dapo_cpu", f"env/protocol={protocol}"])
+    ).env
     assert isinstance(config, AtariConfig)
     return config
 
@@ -43,6 +44,7 @@ def build(threads: int = 1, **changes: Any) -> AtariEnv:
 
 def plant(monkeypatch: pytest.MonkeyPatch, **wrong: Any) -> None:
     """Build emulators with these arguments, whatever the protocol says."""
+
     def broken(*args: Any, **kwargs: Any) -> AtariVectorEnv:
         return AtariVectorEnv(*args, **{**kwargs, **wrong})
 

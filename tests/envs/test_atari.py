@@ -25,6 +25,7 @@ from bench.envs.base import Step
 
 # ---- construction
 
+
 def not_given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
     """Parameters of the function that a call would leave to their defaults."""
     signature = inspect.signature(function)
@@ -57,38 +58,83 @@ def test_a_new_or_forgotten_argument_would_be_noticed(monkeypatch: pytest.Monkey
     assert not_given(AtariVectorEnv, args, kwargs) == {"noop_max"}
 
 
-@pytest.mark.parametrize(("key", "value", "argument", "expected"), [
-    ("repeat_action_probability", 0.5, "repeat_action_probability", 0.5), ("frame_skip", 3, "frameskip", 3),
-    ("noop_max", 7, "noop_max", 7), ("full_action_space", True, "full_action_space", True),
-    ("life_loss_terminates", False, "life_loss_info", False), ("max_frames", 80, "max_num_frames_per_episode", 80),
-    ("frame_stack", 2, "stack_num", 2), ("sign_rewards", False, "reward_clipping", False),
-    ("fire_sequence", False, "use_fire_reset", False),
-])
+@pytest.mark.parametrize(
+    ("key", "value", "argument", "expected"),
+    [
+        ("repeat_action_probability", 0.5, "repeat_action_probability", 0.5),
+        ("frame_skip", 3, "frameskip", 3),
+        ("noop_max", 7, "noop_max", 7),
+        ("full_action_space", True, "full_action_space", True),
+        ("life_loss_terminates", False, "life_loss_info", False),
+        ("max_frames", 80, "max_num_frames_per_episode", 80),
+        ("frame_stack", 2, "stack_num", 2),
+        ("sign_rewards", False, "reward_clipping", False),
+        ("fire_sequence", False, "use_fire_reset", False),
+    ],
+)
 def test_each_key_of_the_protocol_reaches_its_argument_and_no_other(
-    key: str, value: object, argument: str, expected: object, monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    value: object,
+    argument: str,
+    expected: object,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before, after = given(monkeypatch)[1], given(monkeypatch, **{key: value})[1]
     assert after[argument] == expected
     assert {name for name in after if after[name] != before[name]} <= {argument}
 
 
-@pytest.mark.parametrize(("protocol", "expected"), [
-    ("dapo2019", {"repeat_action_probability": 0.0, "frameskip": 4, "noop_max": 30, "full_action_space": False,
-                  "life_loss_info": True, "max_num_frames_per_episode": 400_000, "maxpool": True}),
-    ("machado2018", {"repeat_action_probability": 0.25, "frameskip": 5, "noop_max": 0, "full_action_space": True,
-                     "life_loss_info": False, "max_num_frames_per_episode": 18_000, "maxpool": True}),
-])
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        (
+            "dapo2019",
+            {
+                "repeat_action_probability": 0.0,
+                "frameskip": 4,
+                "noop_max": 30,
+                "full_action_space": False,
+                "life_loss_info": True,
+                "max_num_frames_per_episode": 400_000,
+                "maxpool": True,
+            },
+        ),
+        (
+            "machado2018",
+            {
+                "repeat_action_probability": 0.25,
+                "frameskip": 5,
+                "noop_max": 0,
+                "full_action_space": True,
+                "life_loss_info": False,
+                "max_num_frames_per_episode": 18_000,
+                "maxpool": True,
+            },
+        ),
+    ],
+)
 def test_the_presets_reach_the_emulator_as_published(
-    protocol: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
+    expected: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ours = {"img_height": 84, "img_width": 84, "grayscale": True, "stack_num": 1, "episodic_life": False,
-            "reward_clipping": False, "use_fire_reset": False, "autoreset_mode": AutoresetMode.SAME_STEP}
+    ours = {
+        "img_height": 84,
+        "img_width": 84,
+        "grayscale": True,
+        "stack_num": 1,
+        "episodic_life": False,
+        "reward_clipping": False,
+        "use_fire_reset": False,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
     kwargs = given(monkeypatch, protocol=protocol)[1]
     assert {name: kwargs[name] for name in (*expected, *ours)} == {**expected, **ours}
 
 
-@pytest.mark.parametrize(("task", "minimal"), [("Breakout", 4), ("Pong", 6), ("Qbert", 6), ("Enduro", 9),
-                                               ("Seaquest", 18)])
+@pytest.mark.parametrize(
+    ("task", "minimal"), [("Breakout", 4), ("Pong", 6), ("Qbert", 6), ("Enduro", 9), ("Seaquest", 18)]
+)
 def test_the_action_set_is_the_games_own_or_all_18(task: str, minimal: int) -> None:
     """Sizes of the minimal sets as the authors' tools/atari.list has them."""
     assert build(task=task).num_actions == minimal
@@ -106,6 +152,7 @@ def test_another_environments_restart_mode_does_not_reach_ours() -> None:
 
 # ---- frames: Gymnasium's wrappers around the single emulator
 
+
 def differences(task: str, steps: int, *, games: int = 0, **wrapper: Any) -> list[int]:
     """Steps at which ours differs from AtariPreprocessing + FrameStackObservation, step 0 being the reset.
 
@@ -116,8 +163,9 @@ def differences(task: str, steps: int, *, games: int = 0, **wrapper: Any) -> lis
     gymnasium.register_envs(ale_py)
     ours = build(task=task, frame_stack=4, **PLAIN)
     raw = gymnasium.make(f"ALE/{task}-v5", frameskip=1, repeat_action_probability=0.0, full_action_space=False)
-    theirs = FrameStackObservation(AtariPreprocessing(raw, noop_max=0, frame_skip=4), 4,
-                                   **{"padding_type": "zero", **wrapper})
+    theirs = FrameStackObservation(
+        AtariPreprocessing(raw, noop_max=0, frame_skip=4), 4, **{"padding_type": "zero", **wrapper}
+    )
     rng, found, reset = np.random.default_rng(0), [], theirs.reset(seed=1)[0]
     if not np.array_equal(ours.reset(np.array([1]))[0], reset):
         found.append(0)
@@ -127,8 +175,11 @@ def differences(task: str, steps: int, *, games: int = 0, **wrapper: Any) -> lis
         final, reward, terminated, truncated, _ = theirs.step(int(action[0]))
         obs = theirs.reset()[0] if terminated or truncated else final
         games -= terminated
-        equal = (np.array_equal(step.final_obs[0], final) and np.array_equal(step.obs[0], obs)
-                 and (step.raw_reward[0], step.terminated[0], step.game_over[0]) == (reward, terminated, terminated))
+        equal = (
+            np.array_equal(step.final_obs[0], final)
+            and np.array_equal(step.obs[0], obs)
+            and (step.raw_reward[0], step.terminated[0], step.game_over[0]) == (reward, terminated, terminated)
+        )
         found += [] if equal else [t]
     assert games <= 0
     return found
@@ -139,8 +190,15 @@ def test_frames_rewards_and_ends_equal_gymnasiums_wrappers_bit_for_bit(task: str
     assert differences(task, 400, games=1) == []
 
 
-@pytest.mark.parametrize("fault", [{"maxpool": False}, {"frameskip": 3}, {"grayscale": True, "noop_max": 30},
-                                   {"episodic_life": True, "life_loss_info": False}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"maxpool": False},
+        {"frameskip": 3},
+        {"grayscale": True, "noop_max": 30},
+        {"episodic_life": True, "life_loss_info": False},
+    ],
+)
 def test_a_wrong_emulator_would_not_equal_them(fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, **fault)
     assert differences("Seaquest", 200)
@@ -151,6 +209,7 @@ def test_their_default_padding_is_not_ours() -> None:
 
 
 # ---- seeds
+
 
 def trail(threads: int = 1, seed: int = 0, steps: int = 250, **changes: Any) -> list[Step]:
     return play(build(threads, **{"num_envs": 3, "no_reward_limit": 25, **changes}), steps, seed)[1]
@@ -192,6 +251,7 @@ def test_other_seeds_give_other_starts(reference: list[Step]) -> None:
 
 def test_sticky_actions_repeat_by_seed_and_differ_between_seeds() -> None:
     """Equal actions, no random starts: only stickiness tells the copies apart."""
+
     def copies(**changes: Any) -> np.ndarray:
         env = build(num_envs=2, protocol="machado2018", task="Pong", **changes)
         env.reset(np.array([1, 2]))
@@ -206,8 +266,10 @@ def test_sticky_actions_repeat_by_seed_and_differ_between_seeds() -> None:
 
 # ---- refusals
 
-@pytest.mark.parametrize("actions", [[0, 4], [-1, 0], [2**31, 0], [0], [0, 0, 0], [[0, 0]], [0.0, 1.0],
-                                     [np.nan, np.nan]])
+
+@pytest.mark.parametrize(
+    "actions", [[0, 4], [-1, 0], [2**31, 0], [0], [0, 0, 0], [[0, 0]], [0.0, 1.0], [np.nan, np.nan]]
+)
 def test_bad_actions_are_refused_at_once(actions: list[Any]) -> None:
     env = refusing()
     began = time.monotonic()
@@ -232,8 +294,10 @@ def test_bad_seeds_are_refused(seeds: list[Any]) -> None:
 @pytest.mark.integration
 def test_the_emulator_itself_hangs_on_such_an_action() -> None:
     """The planted twin of the refusal, in a process that can be stopped."""
-    program = ("import numpy as np; from ale_py.vector_env import AtariVectorEnv; e = AtariVectorEnv('breakout', 1);"
-               "e.reset(seed=1); print('ready', flush=True); e.step(np.array([4]))")
+    program = (
+        "import numpy as np; from ale_py.vector_env import AtariVectorEnv; e = AtariVectorEnv('breakout', 1);"
+        "e.reset(seed=1); print('ready', flush=True); e.step(np.array([4]))"
+    )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -245,6 +309,7 @@ def test_the_emulator_itself_hangs_on_such_an_action() -> None:
 
 
 # ---- all games
+
 
 def listed() -> dict[str, str]:
     """Game -> whether it is one of the paper's 58."""

@@ -73,8 +73,8 @@ def test_the_actions_after_a_lost_life_and_a_reset_are_forced(breakout: tuple[li
     for t, step in enumerate(steps[:-3]):
         if step.terminated[0]:
             script = [1, 2] if step.game_over[0] else [0, 1, 2]
-            assert sent[t + 1:t + 1 + len(script)] == script
-            assert not any(s.acted[0] for s in steps[t + 1:t + 1 + len(script)])
+            assert sent[t + 1 : t + 1 + len(script)] == script
+            assert not any(s.acted[0] for s in steps[t + 1 : t + 1 + len(script)])
             assert steps[t + 1 + len(script)].acted[0]
 
 
@@ -100,10 +100,18 @@ def test_the_first_actions_are_forced_only_where_the_game_has_fire(task: str, fo
 
 # ---- limits and last frames
 
+
 def test_the_frame_cap_cuts_the_game_and_shows_its_last_frame() -> None:
     """The last frame is that of a plain emulator which restarts one step later."""
-    plain = AtariVectorEnv("breakout", 1, max_num_frames_per_episode=40, stack_num=1, noop_max=0,
-                           use_fire_reset=False, autoreset_mode=AutoresetMode.NEXT_STEP)
+    plain = AtariVectorEnv(
+        "breakout",
+        1,
+        max_num_frames_per_episode=40,
+        stack_num=1,
+        noop_max=0,
+        use_fire_reset=False,
+        autoreset_mode=AutoresetMode.NEXT_STEP,
+    )
     plain.reset(seed=1)
     first, steps = play(build(max_frames=40, **PLAIN), 12)
     rng = np.random.default_rng(0)

@@ -43,8 +43,11 @@ class ScriptedEmulator:
         return (100 * self.games + self.steps).reshape(-1, 1, 1, 1)
 
     def _info(self) -> dict[str, np.ndarray]:
-        return {"frame_number": self.frames.copy(), "episode_frame_number": self.frames - self.origin,
-                "lives": np.full(self.num_envs, 3)}
+        return {
+            "frame_number": self.frames.copy(),
+            "episode_frame_number": self.frames - self.origin,
+            "lives": np.full(self.num_envs, 3),
+        }
 
     def reset(self, *, seed: np.ndarray | None = None, options: dict[str, np.ndarray] | None = None) -> Any:
         mask = np.ones(self.num_envs, dtype=bool) if options is None else options["reset_mask"]
@@ -72,12 +75,19 @@ class ScriptedEmulator:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Builds an environment on the scripted emulator, reset; keyword arguments are keys of the protocol."""
+
     def build(events: Events, *, copies: int = 1, meanings: tuple[str, ...] = FIRE_SET, **protocol: Any) -> AtariEnv:
-        monkeypatch.setattr(atari, "AtariVectorEnv",
-                            lambda *args, **kwargs: ScriptedEmulator(events, meanings, copies))
-        config = compose.to_run_config(compose.compose(
-            ["env=atari", "hparams=dapo_cpu", f"env.num_envs={copies}",
-             *(f"env.protocol.{key}={value}" for key, value in protocol.items())])).env
+        monkeypatch.setattr(atari, "AtariVectorEnv", lambda *args, **kwargs: ScriptedEmulator(events, meanings, copies))
+        config = compose.to_run_config(
+            compose.compose(
+                [
+                    "env=atari",
+                    "hparams=dapo_cpu",
+                    f"env.num_envs={copies}",
+                    *(f"env.protocol.{key}={value}" for key, value in protocol.items()),
+                ]
+            )
+        ).env
         assert isinstance(config, AtariConfig)
         env = atari.make(config, threads=1)
         env.reset(np.arange(copies))
@@ -101,6 +111,7 @@ def sent(env: AtariEnv, copy: int = 0) -> list[int]:
 
 # ---- ends
 
+
 def test_a_lost_life_ends_the_learners_episode_and_not_the_game(scripted: Any) -> None:
     steps = run(scripted({(3, 0): "life", (6, 0): "over"}), 7)
     assert when(steps, "terminated") == [3, 6]
@@ -121,7 +132,9 @@ def test_games_that_end_on_one_step_are_kept_apart(scripted: Any) -> None:
 
 @pytest.mark.parametrize(("terminates", "flags"), [("true", (True, False)), ("false", (False, True))])
 def test_the_frame_cap_is_terminal_or_bootstraps_as_the_protocol_says(
-    terminates: str, flags: tuple[bool, bool], scripted: Any,
+    terminates: str,
+    flags: tuple[bool, bool],
+    scripted: Any,
 ) -> None:
     step = run(scripted({(5, 0): "cap"}, limits_terminate=terminates), 5)[-1]
     assert (step.terminated[0], step.truncated[0]) == flags
@@ -141,6 +154,7 @@ def test_a_game_of_a_single_step_is_noticed(scripted: Any) -> None:
 
 
 # ---- the no-reward limit
+
 
 @pytest.mark.parametrize("limit", [3, 1000])
 def test_more_steps_without_reward_than_the_limit_restart_the_game(limit: int, scripted: Any) -> None:
@@ -164,7 +178,9 @@ def test_rewards_and_ends_restart_the_count(event: str, scripted: Any) -> None:
 
 @pytest.mark.parametrize(("terminates", "flags"), [("true", (True, False)), ("false", (False, True))])
 def test_the_no_reward_limit_is_terminal_or_bootstraps_as_the_protocol_says(
-    terminates: str, flags: tuple[bool, bool], scripted: Any,
+    terminates: str,
+    flags: tuple[bool, bool],
+    scripted: Any,
 ) -> None:
     step = run(scripted({}, no_reward_limit=4, limits_terminate=terminates), 5)[-1]
     assert (step.terminated[0], step.truncated[0]) == flags
@@ -204,6 +220,7 @@ def test_zero_means_no_limit(scripted: Any) -> None:
 
 # ---- forced actions
 
+
 def test_after_a_reset_fire_and_action_2_are_forced(scripted: Any) -> None:
     env = scripted({(4, 0): "over"})
     steps = run(env, 8)
@@ -238,7 +255,8 @@ def test_each_copy_has_a_script_of_its_own(scripted: Any) -> None:
 
 @pytest.mark.parametrize("meanings", [("NOOP", "UP", "DOWN"), ("NOOP", "RIGHT", "LEFT", "UP"), ("NOOP", "FIRE")])
 def test_a_game_without_fire_gets_a_no_op_after_a_lost_life_and_nothing_else(
-    meanings: tuple[str, ...], scripted: Any,
+    meanings: tuple[str, ...],
+    scripted: Any,
 ) -> None:
     env = scripted({(2, 0): "life", (5, 0): "over"}, meanings=meanings)
     steps = run(env, 7, action=1)
@@ -259,6 +277,7 @@ def test_the_callers_actions_are_left_as_they_are(scripted: Any) -> None:
 
 
 # ---- rewards
+
 
 def test_the_learner_sees_signs_and_the_score_does_not(scripted: Any) -> None:
     steps = run(scripted({(1, 0): "400", (2, 0): "-7"}), 3)

@@ -58,9 +58,7 @@ def test_every_copy_is_the_plain_environment_with_its_seed(task: str) -> None:
     _, trace = play(env, SEEDS, steps)
     ends = 0
     for i, seed in enumerate(SEEDS):
-        for step, (reached, reward, terminated, cut, obs) in zip(
-            trace, single(task, int(seed), steps), strict=True
-        ):
+        for step, (reached, reward, terminated, cut, obs) in zip(trace, single(task, int(seed), steps), strict=True):
             np.testing.assert_array_equal(step.final_obs[i], reached)
             np.testing.assert_array_equal(step.obs[i], obs)
             assert step.raw_reward[i] == step.reward[i] == reward

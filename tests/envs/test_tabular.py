@@ -44,9 +44,7 @@ def test_two_states_by_hand() -> None:
     half = np.full((2, 2), 0.5)
     # V = r + .5 mean(V): V1 - V0 = .5, their mean m = .25 + .5 m, so m = .5.
     np.testing.assert_allclose(mdps.state_values(two_states(), half), [0.25, 0.75], atol=1e-15)
-    np.testing.assert_allclose(
-        mdps.action_values(two_states(), half), [[0.125, 0.375], [1.375, 0.125]], atol=1e-15
-    )
+    np.testing.assert_allclose(mdps.action_values(two_states(), half), [[0.125, 0.375], [1.375, 0.125]], atol=1e-15)
     # d = .5 d0 + .5 (half, half)
     np.testing.assert_allclose(mdps.occupancy(two_states(), half), [0.75, 0.25], atol=1e-15)
     assert mdps.performance(two_states(), half) == pytest.approx(0.125, abs=1e-15)

@@ -27,6 +27,7 @@ def test_cartpole_is_solved(tmp_path, algo, seed):
 
 @pytest.mark.parametrize("algo", ["ppo", "dapo"])
 def test_breakout_improves_clearly_on_random_play(tmp_path, algo):
-    returns = last_returns(tmp_path, f"algo={algo}", "env=atari", "env.task=Breakout", "hparams=dapo_cpu", "seed=0",
-                           "steps=120_000")
+    returns = last_returns(
+        tmp_path, f"algo={algo}", "env=atari", "env.task=Breakout", "hparams=dapo_cpu", "seed=0", "steps=120_000"
+    )
     assert sum(returns) / 20 >= 5.0  # random play scores 1.7 (Wang et al. 2015)

@@ -198,9 +198,7 @@ def product_from_zero(f: Tensor, discount: Tensor, ratio: Tensor) -> Tensor:
     return by_sums(f, discount, ratio, c_bar=0.5, first_k=0)
 
 
-@pytest.mark.parametrize(
-    "fault", [released_code, shifted_ratio, no_start_flag, flag_one_step_late, product_from_zero]
-)
+@pytest.mark.parametrize("fault", [released_code, shifted_ratio, no_start_flag, flag_one_step_late, product_from_zero])
 def test_a_faulty_divergence_is_caught(fault) -> None:
     x = rollout(0)
     assert (x[1][:-1] == 0).any()
@@ -244,9 +242,7 @@ def test_float32_agrees_with_float64(horizon: int | None) -> None:
     x = rollout(0, steps=32)
     single = multi_step(*(t.float() for t in x), c_bar=0.5, horizon=horizon)
     assert single.dtype == torch.float32
-    torch.testing.assert_close(
-        single.double(), multi_step(*x, c_bar=0.5, horizon=horizon), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(single.double(), multi_step(*x, c_bar=0.5, horizon=horizon), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("horizon", [None, 0, 3])

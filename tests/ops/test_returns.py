@@ -138,9 +138,7 @@ def test_vtrace_takes_nothing_from_the_next_episode_by_hand() -> None:
 
 def test_td_lambda_by_hand() -> None:
     ones = torch.ones(3, 1)
-    returns = td_lambda(
-        torch.tensor([[1.0], [2.0], [4.0]]), 0.5 * ones, torch.tensor([[8.0], [16.0], [32.0]]), lam=0.5
-    )
+    returns = td_lambda(torch.tensor([[1.0], [2.0], [4.0]]), 0.5 * ones, torch.tensor([[8.0], [16.0], [32.0]]), lam=0.5)
     # last 4 + 16 = 20; middle 2 + .5 (8 + 10) = 11; first 1 + .5 (4 + 5.5) = 5.75
     assert returns.flatten().tolist() == [5.75, 11, 20]
 
@@ -407,5 +405,7 @@ def test_wrong_inputs_are_refused_by_name() -> None:
 def test_flags_may_be_numbers() -> None:
     x = rollout(0)
     numbers = x["done"].double()
-    same(gae(x["r"], x["discount"], x["v"], x["v_next"], numbers, lam=0.9),
-         gae(x["r"], x["discount"], x["v"], x["v_next"], x["done"], lam=0.9))
+    same(
+        gae(x["r"], x["discount"], x["v"], x["v_next"], numbers, lam=0.9),
+        gae(x["r"], x["discount"], x["v"], x["v_next"], x["done"], lam=0.9),
+    )

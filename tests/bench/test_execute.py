@@ -1,0 +1,168 @@
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import execute as executing
+from bench.config import LoggerConfig
+from bench.execute import Progressing, execute
+from bench.plan import PlannedRun
+from bench.record import mark_failed, read_status, write_atomically
+
+NO_LOGGER = LoggerConfig(name="none", mode="offline", project="p", entity=None)
+
+# What stands for `python -m bench` here: its last words say what it does in the run directory.
+CHILD = """
+import json, os, signal, sys, time
+from pathlib import Path
+name, mode = sys.argv[1:]
+run_dir = Path("store/runs") / name
+tries = run_dir / "tries"
+tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+if mode == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if mode == "crash":
+    print("some words\\nValueError: the planted one"); sys.exit(1)
+if mode == "busy" and len(tries.read_text()) == 1:
+    sys.exit(75)
+if mode == "slow":
+    time.sleep(60)
+(run_dir / "status.json").write_text(json.dumps({"state": "done", "step": 8, "parent": os.environ["BENCH_PARENT"]}))
+"""
+
+
+def planned(mode: str, number: int = 0) -> PlannedRun:
+    return PlannedRun(
+        arm=mode,
+        task="T",
+        seed=number,
+        steps=8,
+        hash="",
+        run_dir=f"runs/{mode}{number}",
+        device="cpu",
+        overrides=(f"{mode}{number}", mode),
+    )
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """Replaces what a run is; returns the list of processes that were started."""
+    monkeypatch.chdir(tmp_path)
+    original, processes = executing.subprocess.Popen, []
+
+    def popen(words, **named):
+        assert words[:3] == [sys.executable, "-m", "bench"]
+        assert words[5:7] == ["store=store", "logger=none"]
+        processes.append(original([sys.executable, "-c", CHILD, *words[3:5]], **named))
+        return processes[-1]
+
+    monkeypatch.setattr(executing.subprocess, "Popen", popen)
+    monkeypatch.setattr(executing, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(executing, "RETRY_SECONDS", 0.05)
+    return processes
+
+
+def state(run: PlannedRun) -> dict:
+    return read_status(Path("store") / run.run_dir)
+
+
+def test_a_killed_and_a_crashed_run_are_recorded_shown_and_stop_nobody(started, capsys):
+    runs = [planned("kill"), planned("crash"), planned("fine", 0), planned("fine", 1)]
+    assert execute(runs, Path("store"), 1, NO_LOGGER) == runs[:2]
+    assert [state(run)["state"] for run in runs] == ["failed", "failed", "done", "done"]
+    assert state(runs[0])["error"] == "killed by SIGKILL"
+    assert state(runs[1])["error"] == "ValueError: the planted one"
+    said = capsys.readouterr().err.splitlines()
+    assert "failed: kill, T, seed 0: killed by SIGKILL (log: store/runs/kill0/log.txt)" in said
+    assert "failed: crash, T, seed 0: ValueError: the planted one (log: store/runs/crash0/log.txt)" in said
+
+
+def test_when_every_run_fails_all_are_tried_and_returned(started):
+    runs = [planned("crash", i) for i in range(3)]
+    assert execute(runs, Path("store"), 2, NO_LOGGER) == runs
+    assert len(started) == 3
+
+
+def test_when_none_fails_none_is_returned(started):
+    assert execute([planned("fine", i) for i in range(2)], Path("store"), 2, NO_LOGGER) == []
+
+
+def test_a_run_that_another_process_holds_is_tried_again(started):
+    run = planned("busy")
+    assert execute([run], Path("store"), 1, NO_LOGGER) == []
+    assert len(started) == 2
+    assert state(run)["state"] == "done"
+
+
+def test_no_more_runs_than_slots_go_at_once(started, monkeypatch):
+    most = 0
+    original = executing._collect
+
+    def collect(waiting, running, *rest):
+        nonlocal most
+        most = max(most, len(running))
+        original(waiting, running, *rest)
+
+    monkeypatch.setattr(executing, "_collect", collect)
+    execute([planned("fine", i) for i in range(5)], Path("store"), 2, NO_LOGGER)
+    assert most == 2
+
+
+def test_without_a_number_of_slots_there_is_one_per_core(started, monkeypatch):
+    seen = []
+    original = executing._start
+    monkeypatch.setattr(
+        executing,
+        "_start",
+        lambda waiting, running, slots, *rest: (seen.append(slots), original(waiting, running, slots, *rest))[1],
+    )
+    execute([planned("fine")], Path("store"), None, NO_LOGGER)
+    assert set(seen) == {len(os.sched_getaffinity(0))}
+
+
+def test_runs_know_the_process_that_started_them(started):
+    run = planned("fine")
+    execute([run], Path("store"), 1, NO_LOGGER)
+    assert state(run)["parent"] == str(os.getpid())
+
+
+def test_an_interrupt_ends_the_runs_that_go_on(started, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executing, "_collect", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        execute([planned("slow", i) for i in range(2)], Path("store"), 2, NO_LOGGER)
+    assert [process.returncode for process in started] == [-signal.SIGTERM] * 2
+
+
+def test_a_death_by_signal_replaces_what_an_earlier_try_recorded(started):
+    run = planned("kill")
+    (Path("store") / run.run_dir).mkdir(parents=True)
+    mark_failed(Path("store") / run.run_dir, "an older error")
+    execute([run], Path("store"), 1, NO_LOGGER)
+    assert state(run)["error"] == "killed by SIGKILL"
+
+
+def test_what_a_run_recorded_itself_is_kept(started, monkeypatch):
+    run = planned("crash")
+    monkeypatch.setattr(executing, "_cause", lambda *_: pytest.fail("the run said it itself"))
+    (Path("store") / run.run_dir).mkdir(parents=True)
+    mark_failed(Path("store") / run.run_dir, "RuntimeError: said by the run")
+    execute([run], Path("store"), 1, NO_LOGGER)
+    assert state(run)["error"] == "RuntimeError: said by the run"
+
+
+def test_the_line_for_a_person_tells_share_and_time_left(tmp_path):
+    progress = Progressing(total=4, steps_total=400, slots=2)
+    assert progress.line([], tmp_path).endswith("0 failed, measuring the rate")
+    progress.began -= 100.0
+    progress.steps_done = 100
+    (tmp_path / "runs/half0").mkdir(parents=True)
+    write_atomically(tmp_path / "runs/half0/status.json", '{"state": "running", "step": 100}')
+    line = progress.line([planned("half")], tmp_path)
+    assert line == "50% of 400 agent steps, 1 running, 0 failed, 1 min 40 s left"
+    progress.began -= 7200.0
+    assert progress.line([planned("half")], tmp_path).endswith("2 h 01 min left")

@@ -1,0 +1,226 @@
+"""`python -m bench.suite` as a user calls it, on a small check made of the real one by overrides."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import TINY_SUITE, call, kill, one_sentence, start, status, wait_until
+from filelock import FileLock
+
+from bench import suite
+from bench.compose import compose, to_suite_config
+from bench.plan import expand
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("suite")]
+
+STORE = "a store, with 'odd' characters"
+# Arms: ppo is to be killed from outside, da_1step crashes by itself, da_full is left in peace.
+SUITE = [
+    *TINY_SUITE,
+    "check.scales.smoke.arms=[ppo,da_1step,da_full]",
+    "check.scales.smoke.steps=16_384",
+    'check.arms.da_1step.overrides=["algo=dapo","algo.horizon=0","algo.learning_rate=1e30"]',
+]
+WITHOUT_CRASH = [*SUITE, "check.scales.smoke.arms=[ppo,da_full]"]
+QUOTED = "store='" + STORE.replace("'", "\\'") + "'"
+
+
+def planned(overrides):
+    return {run.arm: run for run in expand(to_suite_config(compose(overrides, "suite"))).runs}
+
+
+RUNS = planned(SUITE)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("suite")
+
+
+@pytest.fixture(scope="module")
+def store(place):
+    return place / STORE
+
+
+def states(store: Path) -> dict[str, str]:
+    return {arm: status(store / run.run_dir).get("state", "missing") for arm, run in RUNS.items()}
+
+
+@pytest.fixture(scope="module")
+def first(place, store):
+    """The suite, while one of its runs is killed. Returns its exit status and what it said."""
+    process = start(place, "bench.suite", "run", *SUITE, QUOTED)
+    victim = store / RUNS["ppo"].run_dir
+    wait_until(lambda: status(victim).get("state") == "running")
+    os.kill(status(victim)["pid"], signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+def test_a_killed_and_a_crashed_run_are_recorded_and_the_others_done(store, first):
+    assert states(store) == {"ppo": "failed", "da_1step": "failed", "da_full": "done"}
+    assert status(store / RUNS["ppo"].run_dir)["error"] == "killed by SIGKILL"
+    assert status(store / RUNS["da_1step"].run_dir)["error"].startswith("RuntimeError: probability tensor")
+
+
+def test_the_exit_status_and_the_words_say_that_runs_failed(first):
+    code, said = first
+    assert code == 1
+    assert "failed: ppo, CartPole-v1, seed 0: killed by SIGKILL (log: " in said
+    assert "failed: da_1step, CartPole-v1, seed 0: RuntimeError" in said
+    assert said.splitlines()[-1] == "multi_step at scale smoke: 3 runs: 1 done, 2 failed"
+    assert "Traceback" not in said
+
+
+def test_the_output_of_a_run_is_in_its_log(store, first):
+    assert "Traceback" in (store / RUNS["da_1step"].run_dir / "log.txt").read_text()
+
+
+def test_every_run_computed_the_hash_that_was_planned(store, first):
+    plan = json.loads((store / "checks/multi_step/smoke.json").read_text())
+    assert {run["run_dir"] for run in plan["runs"]} == {f"runs/{path.name}" for path in (store / "runs").iterdir()}
+    for run in plan["runs"]:
+        assert json.loads((store / run["run_dir"] / "manifest.json").read_text())["hash"] == run["hash"]
+
+
+def test_status_names_every_run_and_changes_nothing(place, store, first):
+    before = states(store)
+    result = call(place, "bench.suite", "status", *SUITE, QUOTED)
+    assert result.returncode == 0
+    assert [line.split()[:2] for line in result.stdout.splitlines()[:3]] == [
+        ["failed", "ppo"],
+        ["failed", "da_1step"],
+        ["done", "da_full"],
+    ]
+    assert "killed by SIGKILL" in result.stdout
+    assert "3 runs: 1 done, 2 failed" in result.stdout
+    assert states(store) == before
+
+
+@pytest.fixture(scope="module")
+def second(place, store, first):
+    """The same command again, without the arm that cannot but crash."""
+    kept = (store / RUNS["da_full"].run_dir / "status.json").read_bytes()
+    result = call(place, "bench.suite", "run", *WITHOUT_CRASH, QUOTED)
+    assert (store / RUNS["da_full"].run_dir / "status.json").read_bytes() == kept  # what was done is not run again
+    return result
+
+
+def test_the_same_command_again_completes_the_rest(store, second):
+    assert second.returncode == 0, second.stderr
+    assert states(store) == {"ppo": "done", "da_1step": "failed", "da_full": "done"}
+    assert second.stderr.splitlines()[-1] == "multi_step at scale smoke: 2 runs: 2 done"
+
+
+def test_the_run_that_was_killed_ends_as_an_unbroken_one_by_hand(place, store, second):
+    result = call(place, "bench", *RUNS["ppo"].overrides, "logger=none", "store=by hand")
+    run_dir = place / result.stdout.splitlines()[-1]
+    assert run_dir.name == Path(RUNS["ppo"].run_dir).name
+    killed = store / RUNS["ppo"].run_dir
+    assert status(run_dir)["params_sha256"] == status(killed)["params_sha256"]
+    assert status(run_dir)["params_sha256"] != status(store / RUNS["da_full"].run_dir)["params_sha256"]
+    assert (run_dir / "episodes.csv").read_bytes() == (killed / "episodes.csv").read_bytes()
+
+
+def test_a_suite_with_everything_done_trains_nothing(place, store, second):
+    before = {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*") if path.is_file()}
+    result = call(place, "bench.suite", "run", *WITHOUT_CRASH, QUOTED)
+    assert result.returncode == 0
+    assert "2 runs: 2 done" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*") if path.is_file()} == before
+
+
+def test_the_plan_counts_what_is_done_and_estimates_the_rest(place, store, second):
+    result = call(place, "bench.suite", "plan", *SUITE, QUOTED)
+    assert result.returncode == 0
+    assert "3 runs: 2 done, 1 failed" in result.stdout
+    assert "16,384 agent steps left, about" in result.stdout
+    assert "one seed per arm: no interval" in result.stdout
+
+
+def test_a_run_that_another_process_holds_is_shown_as_running(place, store, second):
+    run_dir = store / RUNS["da_1step"].run_dir
+    text = (run_dir / "status.json").read_text()
+    (run_dir / "status.json").write_text(json.dumps({"state": "running", "step": 4096}))
+    try:
+        assert "interrupted  da_1step" in call(place, "bench.suite", "status", *SUITE, QUOTED).stdout
+        with FileLock(run_dir / ".lock"):
+            shown = call(place, "bench.suite", "status", *SUITE, QUOTED).stdout
+        assert "running      da_1step" in shown
+        assert "step 4,096 of 16,384" in shown
+    finally:
+        (run_dir / "status.json").write_text(text)
+
+
+def test_killing_the_suite_ends_its_runs_and_the_same_command_completes_them(tmp_path):
+    overrides = [*TINY_SUITE, "check.scales.smoke.arms=[ppo]", "check.scales.smoke.steps=1_000_000", "store=store"]
+    run_dir = tmp_path / "store" / planned(overrides)["ppo"].run_dir
+
+    process = start(tmp_path, "bench.suite", "run", *overrides)
+    wait_until(lambda: status(run_dir).get("step", 0) > 0)
+    kill(process, signal.SIGKILL)
+    wait_until(lambda: status(run_dir).get("state") == "interrupted", 20)  # it would take minutes to its end
+    assert status(run_dir)["error"] == "SystemExit: the suite that started this run is gone"
+
+    process = start(tmp_path, "bench.suite", "run", *overrides)
+    wait_until(lambda: status(run_dir).get("state") == "running")
+    assert kill(process, signal.SIGTERM) == 130
+    assert status(run_dir)["state"] == "interrupted"
+    assert {path.name for path in run_dir.iterdir()} == {
+        "config.yaml",
+        "manifest.json",
+        "status.json",
+        "episodes.csv",
+        "metrics.csv",
+        "log.txt",
+        ".lock",
+    }
+
+
+# --- refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "the first word must be plan, run or status"),
+        (["train"], "the first word must be plan, run or status"),
+        (["run", "check=foo"], "available in check: "),
+        (["run", "scale=smoke", "check.scales.smoke.tasks=[Qbret]"], "'Qbret'"),
+        (["run", "scale=smoke", "seed=1"], "there is no key 'seed'"),
+        (["run", "scale=smoke", "-m"], "cannot read '-m'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert suite.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert says in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "the store file cannot be written" in one_sentence(
+        call(tmp_path, "bench.suite", "run", "scale=smoke", "store=file")
+    )
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_scale_that_needs_a_gpu_is_refused_where_there_is_none(tmp_path):
+    assert "device is 'cuda'" in one_sentence(call(tmp_path, "bench.suite", "run", "scale=gpu"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_printed(capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert suite.main(["plan", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: python -m bench.suite plan|run|status")
