@@ -22,8 +22,32 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.config import SCHEMAS, RunConfig, SuiteConfig
+from bench.check_config import CheckConfig, ExecutorConfig, ScaleConfig, SuiteConfig
+from bench.config import (
+    AtariConfig,
+    AtariProtocol,
+    DapoConfig,
+    EnvConfig,
+    LoggerConfig,
+    RunConfig,
+    TabularConfig,
+)
 from bench.errors import UserError
+
+# Group, name in conf/'s defaults lists, dataclass.
+SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
+    (None, "run_schema", RunConfig),
+    (None, "suite_schema", SuiteConfig),
+    ("algo", "dapo_schema", DapoConfig),
+    ("env", "env_schema", EnvConfig),
+    ("env", "atari_schema", AtariConfig),
+    ("env", "tabular_schema", TabularConfig),
+    ("env/protocol", "protocol_schema", AtariProtocol),
+    ("logger", "logger_schema", LoggerConfig),
+    ("executor", "executor_schema", ExecutorConfig),
+    ("scale", "scale_schema", ScaleConfig),
+    ("check", "check_schema", CheckConfig),
+)
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 # Keys that say where a run lives or is shown, not what it computes.

@@ -1,4 +1,4 @@
-"""What can be configured: one dataclass per group, name, type, unit and meaning.
+"""What can be configured of a run: one dataclass per group, name, type, unit and meaning.
 
 Values and their sources stand in conf/, never here: a key that no YAML gives is an error. Checks that one key
 alone can decide are made where the key is declared, checks across groups in `RunConfig`.
@@ -6,7 +6,6 @@ alone can decide are made where the key is declared, checks across groups in `Ru
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from bench import envs
 from bench.errors import UserError
@@ -17,14 +16,16 @@ DIVERGENCES = ("entropy", "kl")
 DAPO_NAMES = ("dapo", "ppo")
 
 
-def _require(ok: bool, key: str, found: object, allowed: str) -> None:
+def require(ok: bool, key: str, found: object, allowed: str) -> None:
+    """Refuse a value in one sentence: the key, what was found, what is allowed."""
     if not ok:
         raise UserError(f"{key} is {found!r}; allowed: {allowed}")
 
 
-def _require_positive(config: object, prefix: str, *keys: str) -> None:
+def require_positive(config: object, prefix: str, *keys: str) -> None:
+    """Refuse the first of these keys that is not above 0."""
     for key in keys:
-        _require(getattr(config, key) > 0, f"{prefix}.{key}", getattr(config, key), "a number above 0")
+        require(getattr(config, key) > 0, f"{prefix}.{key}", getattr(config, key), "a number above 0")
 
 
 @dataclass(kw_only=True)
@@ -37,7 +38,7 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         envs.check_task(self.suite, self.task)
-        _require_positive(self, "env", "num_envs")
+        require_positive(self, "env", "num_envs")
 
 
 @dataclass(kw_only=True)
@@ -57,15 +58,15 @@ class AtariProtocol:
     limits_terminate: bool  # True: both limits are terminal for the learner; False: they bootstrap
 
     def __post_init__(self) -> None:
-        _require_positive(self, "env.protocol", "frame_skip", "max_frames")
-        _require(
+        require_positive(self, "env.protocol", "frame_skip", "max_frames")
+        require(
             0 <= self.repeat_action_probability < 1,
             "env.protocol.repeat_action_probability",
             self.repeat_action_probability,
             "0 <= p < 1",
         )
-        _require(self.noop_max >= 0, "env.protocol.noop_max", self.noop_max, "0 or more")
-        _require(self.no_reward_limit >= 0, "env.protocol.no_reward_limit", self.no_reward_limit, "0 or more")
+        require(self.noop_max >= 0, "env.protocol.noop_max", self.noop_max, "0 or more")
+        require(self.no_reward_limit >= 0, "env.protocol.no_reward_limit", self.no_reward_limit, "0 or more")
 
 
 @dataclass(kw_only=True)
@@ -77,7 +78,7 @@ class AtariConfig(EnvConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_positive(self, "env", "frame_stack")
+        require_positive(self, "env", "frame_stack")
 
 
 @dataclass(kw_only=True)
@@ -88,7 +89,7 @@ class TabularConfig(EnvConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_positive(self, "env", "max_steps")
+        require_positive(self, "env", "max_steps")
 
 
 SUITE_CONFIGS = {"atari": AtariConfig, "classic": EnvConfig, "tabular": TabularConfig}  # keys of bench.envs.SUITES
@@ -136,7 +137,7 @@ class DapoConfig(AlgoConfig):
     diagnostics_every: int  # policy versions between measurements of the gradient's variance; 0 = never
 
     def __post_init__(self) -> None:
-        _require_positive(
+        require_positive(
             self,
             "algo",
             "c_d",
@@ -157,33 +158,33 @@ class DapoConfig(AlgoConfig):
             "max_grad_norm",
         )
         for key in ("inv_eta", "value_coef", "entropy_coef", "burn_in", "diagnostics_every"):
-            _require(0 <= getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "0 or more")
+            require(0 <= getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "0 or more")
         for key in ("reuse", "learning_rate", "adam_eps"):
-            _require(getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "a finite number")
-        _require(self.name in DAPO_NAMES, "algo.name", self.name, ", ".join(DAPO_NAMES))
-        _require(self.name != "ppo" or self.inv_eta == 0, "algo.inv_eta", self.inv_eta, "0 with algo=ppo")
-        _require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
-        _require(0 <= self.lam <= 1, "algo.lam", self.lam, "0 <= lambda <= 1")
-        _require(
+            require(getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "a finite number")
+        require(self.name in DAPO_NAMES, "algo.name", self.name, ", ".join(DAPO_NAMES))
+        require(self.name != "ppo" or self.inv_eta == 0, "algo.inv_eta", self.inv_eta, "0 with algo=ppo")
+        require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
+        require(0 <= self.lam <= 1, "algo.lam", self.lam, "0 <= lambda <= 1")
+        require(
             self.horizon is None or self.horizon >= 0,
             "algo.horizon",
             self.horizon,
             "null (full), 0 (1-step) or the number of future terms",
         )
-        _require(self.divergence in DIVERGENCES, "algo.divergence", self.divergence, ", ".join(DIVERGENCES))
-        _require(
+        require(self.divergence in DIVERGENCES, "algo.divergence", self.divergence, ", ".join(DIVERGENCES))
+        require(
             self.batch_size % self.rollout_length == 0,
             "algo.rollout_length",
             self.rollout_length,
             f"a divisor of algo.batch_size ({self.batch_size})",
         )
-        _require(
+        require(
             self.diagnostics_every == 0 or self.batch_size > self.rollout_length,
             "algo.diagnostics_every",
             self.diagnostics_every,
             "0 with one roll-out per batch, which has no variance over roll-outs",
         )
-        _require(
+        require(
             not (self.recurrent and self.rollout_length == 1),
             "algo.rollout_length",
             self.rollout_length,
@@ -210,18 +211,7 @@ class LoggerConfig:
     entity: str | None
 
     def __post_init__(self) -> None:
-        _require(self.mode in ("offline", "online"), "logger.mode", self.mode, "offline, online")
-
-
-@dataclass(kw_only=True)
-class ExecutorConfig:
-    """How the runs of a suite are executed."""
-
-    name: str
-    slots: int | None  # runs at once; null = one per core
-
-    def __post_init__(self) -> None:
-        _require(self.slots is None or self.slots > 0, "executor.slots", self.slots, "null or 1 and more")
+        require(self.mode in ("offline", "online"), "logger.mode", self.mode, "offline, online")
 
 
 @dataclass(kw_only=True)
@@ -239,153 +229,38 @@ class RunConfig:
     run_dir: str | None  # null = named after the identity, inside the store
 
     def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "0 <= seed < 2^31")
-        _require(self.threads > 0, "threads", self.threads, "1 and more")
-        _require(self.store != "", "store", self.store, "the path of a folder")
-        _require(
+        require(0 <= self.seed < 2**31, "seed", self.seed, "0 <= seed < 2^31")
+        require(self.threads > 0, "threads", self.threads, "1 and more")
+        require(self.store != "", "store", self.store, "the path of a folder")
+        require(
             type(self.env) is SUITE_CONFIGS[self.env.suite],
             "env.suite",
             self.env.suite,
             f"the one that is chosen with env={self.env.suite}",
         )
-        _require(self.steps > 0, "steps", self.steps, "1 agent step and more")
-        _require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
+        require(self.steps > 0, "steps", self.steps, "1 agent step and more")
+        require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         if isinstance(self.algo, DapoConfig):
             self._check_dapo(self.algo)
 
     def _check_dapo(self, algo: DapoConfig) -> None:
         collect = algo.collect_per_env(self.env.num_envs)
-        _require(
+        require(
             collect >= algo.rollout_length,
             "algo.rollout_length",
             algo.rollout_length,
             f"at most {algo.updates_per_version * algo.batch_size / (algo.reuse * self.env.num_envs):g}, what "
             "each actor generates per version: updates_per_version * batch_size / (reuse * num_envs)",
         )
-        _require(
+        require(
             algo.replay_capacity >= collect,
             "algo.replay_capacity",
             algo.replay_capacity,
             f"at least {collect}, the steps that one version adds per actor",
         )
-        _require(
+        require(
             self.steps // self.env.num_envs >= algo.rollout_length,
             "steps",
             self.steps,
             f"at least one roll-out per actor ({self.env.num_envs * algo.rollout_length})",
         )
-
-
-@dataclass(kw_only=True)
-class ScaleConfig:
-    """A size of experiment; a check says what it means for it."""
-
-    name: str
-    scientific: bool  # False: its verdicts say nothing about a claim
-    description: str
-
-
-@dataclass(kw_only=True)
-class ArmConfig:
-    """One side of a comparison."""
-
-    label: str  # as the paper prints it
-    overrides: list[str]  # on top of the check's own
-    reported: str | None  # name of its reported curve
-
-
-@dataclass(kw_only=True)
-class TaskConfig:
-    """A task of a check and how the authors class it."""
-
-    tag: str
-
-
-@dataclass(kw_only=True)
-class BudgetConfig:
-    """What a check runs at one scale."""
-
-    arms: list[str]
-    tasks: list[str]
-    seeds: int
-    steps: int  # agent steps per run
-    overrides: list[str]
-
-    def __post_init__(self) -> None:
-        _require_positive(self, "check.scales", "seeds", "steps")
-        _require(bool(self.arms), "check.scales.arms", self.arms, "one arm and more")
-        _require(bool(self.tasks), "check.scales.tasks", self.tasks, "one task and more")
-
-
-@dataclass(kw_only=True)
-class ClaimConfig:
-    """A statement that runs can support or refute, written down before they exist."""
-
-    id: str
-    statement: str
-    source: str
-    contrast: list[str]  # arms A and B: metric(A) - metric(B); or A alone: metric(A)
-    tasks: list[str] | None  # null = all of the check
-    metric: str  # key of analysis.scores.METRICS
-    normalise: str | None  # human | relative | none; null = the metric's own
-    direction: str  # greater | less | equal: above the margin, below its negative, within it
-    margin: float  # smallest difference that matters, in units of the metric
-    alpha: float
-    min_budget: float  # fraction of the reported run's steps below which the claim stays undecided
-
-
-@dataclass(kw_only=True)
-class ReferenceConfig:
-    """The reported experiment that the check repeats."""
-
-    paper: str
-    figure: int
-    hours: float  # length of the reported curves
-    steps_per_hour: int  # generated agent steps per hour of theirs
-    runs: int  # their runs per curve
-    bin_steps: int  # agent steps that one point of the curves averages over
-    overrides: list[str]  # the configuration that reproduces it
-
-
-@dataclass(kw_only=True)
-class CheckConfig:
-    """A question, the runs that answer it at each scale, and the claims they decide."""
-
-    name: str
-    question: str
-    source: str
-    base: list[str]  # overrides of every run
-    arms: dict[str, ArmConfig]
-    tasks: dict[str, TaskConfig]
-    scales: dict[str, BudgetConfig]
-    claims: list[ClaimConfig]
-    reference: ReferenceConfig
-
-
-@dataclass(kw_only=True)
-class SuiteConfig:
-    """A check at a scale, and how its runs are executed."""
-
-    check: CheckConfig
-    scale: ScaleConfig
-    executor: ExecutorConfig
-    logger: LoggerConfig
-    store: str
-
-    def __post_init__(self) -> None:
-        _require(self.store != "", "store", self.store, "the path of a folder")
-
-
-SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
-    (None, "run_schema", RunConfig),
-    (None, "suite_schema", SuiteConfig),
-    ("algo", "dapo_schema", DapoConfig),
-    ("env", "env_schema", EnvConfig),
-    ("env", "atari_schema", AtariConfig),
-    ("env", "tabular_schema", TabularConfig),
-    ("env/protocol", "protocol_schema", AtariProtocol),
-    ("logger", "logger_schema", LoggerConfig),
-    ("executor", "executor_schema", ExecutorConfig),
-    ("scale", "scale_schema", ScaleConfig),
-    ("check", "check_schema", CheckConfig),
-)

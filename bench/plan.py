@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import envs
+from bench.check_config import BudgetConfig, SuiteConfig
 from bench.compose import compose, identity, run_name, to_container, to_run_config
-from bench.config import BudgetConfig, SuiteConfig
 from bench.errors import UserError
 from bench.record import is_locked, read_status, write_atomically
 
