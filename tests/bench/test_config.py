@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from bench import algos, config, envs
-from bench.compose import compose, to_run_config
+from bench.compose import SCHEMAS, compose, to_run_config
 from bench.errors import UserError
 from bench.ops import divergences
 
@@ -37,7 +37,7 @@ def test_every_suite_of_environments_has_its_schema():
 
 
 def test_schemas_have_no_defaults():
-    for _, _, schema in compose.SCHEMAS:
+    for _, _, schema in SCHEMAS:
         for field in dataclasses.fields(schema):
             assert field.default is dataclasses.MISSING, f"{schema.__name__}.{field.name}"
             assert field.default_factory is dataclasses.MISSING, f"{schema.__name__}.{field.name}"
