@@ -1,13 +1,14 @@
 import os
 import signal
 import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from bench import execute as executing
 from bench.config import LoggerConfig
-from bench.execute import Progressing, execute
+from bench.execute import execute
 from bench.plan import PlannedRun
 from bench.record import mark_failed, read_status, write_atomically
 
@@ -98,28 +99,28 @@ def test_a_run_that_another_process_holds_is_tried_again(started):
 
 def test_no_more_runs_than_slots_go_at_once(started, monkeypatch):
     most = 0
-    original = executing._collect
+    original = executing._Pool._collect
 
-    def collect(waiting, running, *rest):
+    def collect(self):
         nonlocal most
-        most = max(most, len(running))
-        original(waiting, running, *rest)
+        most = max(most, len(self.running))
+        original(self)
 
-    monkeypatch.setattr(executing, "_collect", collect)
+    monkeypatch.setattr(executing._Pool, "_collect", collect)
     execute([planned("fine", i) for i in range(5)], Path("store"), 2, NO_LOGGER)
     assert most == 2
 
 
 def test_without_a_number_of_slots_there_is_one_per_core(started, monkeypatch):
     seen = []
-    original = executing._start
+    original = executing._Pool.__init__
     monkeypatch.setattr(
-        executing,
-        "_start",
-        lambda waiting, running, slots, *rest: (seen.append(slots), original(waiting, running, slots, *rest))[1],
+        executing._Pool,
+        "__init__",
+        lambda self, runs, store, slots, logger: (seen.append(slots), original(self, runs, store, slots, logger))[1],
     )
     execute([planned("fine")], Path("store"), None, NO_LOGGER)
-    assert set(seen) == {len(os.sched_getaffinity(0))}
+    assert seen == [len(os.sched_getaffinity(0))]
 
 
 def test_runs_know_the_process_that_started_them(started):
@@ -132,7 +133,7 @@ def test_an_interrupt_ends_the_runs_that_go_on(started, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(executing, "_collect", interrupt)
+    monkeypatch.setattr(executing._Pool, "_collect", interrupt)
     with pytest.raises(KeyboardInterrupt):
         execute([planned("slow", i) for i in range(2)], Path("store"), 2, NO_LOGGER)
     assert [process.returncode for process in started] == [-signal.SIGTERM] * 2
@@ -156,13 +157,16 @@ def test_what_a_run_recorded_itself_is_kept(started, monkeypatch):
 
 
 def test_the_line_for_a_person_tells_share_and_time_left(tmp_path):
-    progress = Progressing(total=4, steps_total=400, slots=2)
-    assert progress.line([], tmp_path).endswith("0 failed, measuring the rate")
-    progress.began -= 100.0
-    progress.steps_done = 100
-    (tmp_path / "runs/half0").mkdir(parents=True)
-    write_atomically(tmp_path / "runs/half0/status.json", '{"state": "running", "step": 100}')
-    line = progress.line([planned("half")], tmp_path)
-    assert line == "50% of 400 agent steps, 1 running, 0 failed, 1 min 40 s left"
-    progress.began -= 7200.0
-    assert progress.line([planned("half")], tmp_path).endswith("2 h 01 min left")
+    half, done, *others = [planned("half", i) for i in range(4)]
+    steps = half.steps
+    pool = executing._Pool([half, done, *others], tmp_path, 2, NO_LOGGER)
+    assert pool.line().endswith("0 failed, measuring the rate")
+    pool.began -= 100.0
+    pool.waiting = deque((run, 0.0) for run in others)
+    pool.done.append(done)
+    pool.running[half] = None
+    (tmp_path / half.run_dir).mkdir(parents=True)
+    write_atomically(tmp_path / half.run_dir / "status.json", f'{{"state": "running", "step": {steps}}}')
+    assert pool.line() == f"50% of {4 * steps:,} agent steps, 1 running, 0 failed, 1 min 40 s left"
+    pool.began -= 7200.0
+    assert pool.line().endswith("2 h 01 min left")
