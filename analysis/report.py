@@ -11,12 +11,12 @@ import jinja2
 
 from analysis import checks, tables
 from analysis.figures import Drawn
-from analysis.files import write_atomically
 from analysis.load import count_states
 from analysis.scores import METRICS
 from analysis.stats import small_n_sentence
 from analysis.study import Study
 from analysis.verdicts import percent
+from bench.files import write_atomically
 
 # Fields of a manifest that differ in every run, or that the run table already shows.
 PRIVATE = ("hash", "command", "started", "finished", "resumed", "host", "pid")

@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from analysis import checks, reported
-from analysis.files import write_atomically
 from analysis.load import KEY, count_states
 from analysis.scores import METRICS, relative_score
 from analysis.stats import small_n_sentence
 from analysis.study import Study
 from analysis.verdicts import Verdict, percent, unscientific
+from bench.files import write_atomically
 
 WIDTH = 100
 VERDICT_COLUMNS = (

@@ -9,7 +9,8 @@ from bench import envs
 from bench.check_config import BudgetConfig, SuiteConfig
 from bench.compose import compose, identity, run_name, to_container, to_run_config
 from bench.errors import UserError
-from bench.record import is_locked, read_status, write_atomically
+from bench.files import write_atomically
+from bench.record import is_locked, read_status
 
 # Errors are told apart by these states, in the order in which they are shown.
 STATES = ("done", "running", "failed", "interrupted", "missing")

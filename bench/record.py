@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from bench.compose import identity
 from bench.episodes import Episode
 from bench.errors import UserError
+from bench.files import write_atomically
 from bench.metrics import EPISODES, METRICS
 
 LOCK = ".lock"
@@ -29,16 +30,6 @@ STATUS_SECONDS = 1.0  # at most one status write per second
 
 class BusyError(UserError):
     """The run is being made by another process."""
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one move, so that no reader and no kill sees half of it."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:

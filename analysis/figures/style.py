@@ -17,7 +17,7 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from analysis.figures import Drawn
-from analysis.files import write_atomically
+from bench.files import write_atomically
 
 FRAMES_PER_STEP = 4  # Atari frame skip: one agent step is four emulator frames
 INK, PAPER, RULE = "#222222", "#777777", "#d8d8d8"

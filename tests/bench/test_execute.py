@@ -9,8 +9,9 @@ import pytest
 from bench import execute as executing
 from bench.config import LoggerConfig
 from bench.execute import execute
+from bench.files import write_atomically
 from bench.plan import PlannedRun
-from bench.record import mark_failed, read_status, write_atomically
+from bench.record import mark_failed, read_status
 
 NO_LOGGER = LoggerConfig(name="none", mode="offline", project="p", entity=None)
 
@@ -30,7 +31,9 @@ if mode == "busy" and len(tries.read_text()) == 1:
     sys.exit(75)
 if mode == "slow":
     time.sleep(60)
-(run_dir / "status.json").write_text(json.dumps({"state": "done", "step": 8, "parent": os.environ["BENCH_PARENT"]}))
+aside = run_dir / "aside.tmp"  # as whole as a real run writes it
+aside.write_text(json.dumps({"state": "done", "step": 8, "parent": os.environ["BENCH_PARENT"]}))
+aside.replace(run_dir / "status.json")
 """
 
 

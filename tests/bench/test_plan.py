@@ -9,8 +9,8 @@ from test_compose import presets
 from bench import plan as planning
 from bench.compose import compose, identity, run_name, to_container, to_run_config, to_suite_config
 from bench.errors import UserError
+from bench.files import write_atomically
 from bench.plan import expand
-from bench.record import write_atomically
 
 
 def plan(*overrides):

@@ -10,8 +10,9 @@ from bench import record
 from bench.compose import identity
 from bench.episodes import Episode
 from bench.errors import UserError
+from bench.files import write_atomically
 from bench.metrics import EPISODES
-from bench.record import BusyError, RunRecord, is_locked, mark_failed, read_status, write_atomically
+from bench.record import BusyError, RunRecord, is_locked, mark_failed, read_status
 
 CONFIG = {
     "algo": {"name": "dapo", "clip": 0.2},
