@@ -33,12 +33,14 @@ class BusyError(UserError):
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """The run's status.json, or state `missing` where there is none."""
+    """The run's status.json; state `missing` where there is none, `failed` where it cannot be read."""
     try:
         status: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
         return status
     except (FileNotFoundError, NotADirectoryError):
         return {"state": "missing"}
+    except json.JSONDecodeError:
+        return {"state": "failed", "error": f"{run_dir / 'status.json'} is not valid JSON"}
 
 
 def is_locked(run_dir: Path) -> bool:

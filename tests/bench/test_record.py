@@ -230,3 +230,9 @@ def test_a_checkpoint_of_tensors_and_plain_data_loads_with_weights_only(tmp_path
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)
     run.__exit__(None, None, None)
+
+
+def test_a_status_that_cannot_be_read_is_a_failed_run_which_the_next_start_makes_again(tmp_path):
+    (tmp_path / "status.json").write_text('{"state": "do')
+    assert read_status(tmp_path)["state"] == "failed"
+    assert "not valid JSON" in read_status(tmp_path)["error"]
