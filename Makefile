@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow check reproduce-atari reproduce report clean
+.PHONY: help setup test test-slow lint check reproduce-atari reproduce report clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -26,21 +26,24 @@ test: $(READY) ## unit and integration tests, a few minutes
 test-slow: $(READY) ## learning to a known optimum, under an hour
 	$(BIN)/python -m pytest -n 2 -m slow
 
-check: $(READY) ## lint, types and tests
+lint: $(READY) ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(MAKE) test
+
+check: lint test ## lint, types and tests
 
 reproduce-atari: $(READY) ## PPO against DAPO on Atari; SCALE=smoke|quick|cpu|gpu|paper (default quick, 15 minutes)
-	$(BIN)/python -m bench.suite run check=multi_step scale=$(SCALE) store=$(STORE) logger=$(LOGGER); suite=$$?; \
+	@$(BIN)/python -m bench.suite run check=multi_step scale=$(SCALE) store=$(STORE) logger=$(LOGGER); suite=$$?; \
 	if [ $$suite -gt 1 ]; then exit $$suite; fi; \
 	$(BIN)/python -m analysis report check=multi_step scale=$(SCALE) store=$(STORE) && exit $$suite
 
-reproduce: reproduce-atari ## every claim that two CPU cores can decide (so far: the Atari check at SCALE)
+reproduce: ## every claim that two CPU cores can decide: the Atari check at SCALE=cpu, about 70 minutes
+	@$(MAKE) reproduce-atari SCALE=cpu
 
 report: $(READY) ## verdicts, figures and report.html from what the store holds, without running anything
-	$(BIN)/python -m analysis report check=multi_step store=$(STORE)
+	$(BIN)/python -m analysis report check=multi_step store=$(STORE) \
+		$(if $(filter command% environment%,$(origin SCALE)),scale=$(SCALE))
 
 clean: ## remove the environment and caches; results in the store stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -80,8 +80,14 @@ def run(request: Request) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run a command; bad input is one sentence and status 2."""
+    if arguments in (["--help"], ["-h"]):
+        print(USAGE)
+        return 0
     try:
         return run(parse(arguments))
+    except PermissionError as error:
+        print(f"error: {error.filename} cannot be written; analysis writes into the store", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -19,7 +19,7 @@ from analysis.verdicts import percent
 from bench.files import write_atomically
 
 # Fields of a manifest that differ in every run, or that the run table already shows.
-PRIVATE = ("hash", "command", "started", "finished", "resumed", "host", "pid")
+PRIVATE = ("hash", "command", "started", "finished", "host")
 
 
 def _provenance(study: Study) -> list[tuple[str, list[str]]]:
@@ -30,6 +30,8 @@ def _provenance(study: Study) -> list[tuple[str, list[str]]]:
             if name not in PRIVATE:
                 parts = value.items() if isinstance(value, dict) else [(None, value)]
                 for key, item in parts:
+                    if key in PRIVATE:
+                        continue
                     label = f"{name}: {key}" if key is not None else name
                     text = item if isinstance(item, str) else json.dumps(item, sort_keys=True)
                     seen.setdefault(label, Counter())[text] += 1

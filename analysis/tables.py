@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis import checks, reported
-from analysis.load import KEY, count_states
+from analysis.load import KEY, count_states, run_records
 from analysis.scores import METRICS, relative_score
 from analysis.stats import small_n_sentence
 from analysis.study import Study
@@ -41,6 +41,8 @@ TABLE_COLUMNS = (
     "unscored",
     "n_score",
     "at_step",
+    "matched_mean",
+    "n_matched",
     "score_mean",
     "score_median",
     "auc_mean",
@@ -76,13 +78,27 @@ def budget_sentence(study: Study) -> str:
     return f"{covers}: {percent(fraction)} of the {study.plan.reference.steps:,.0f} of a reported run."
 
 
+def mixed_sources(study: Study) -> list[str]:
+    """A sentence for every origin that the finished runs do not share: code, uncommitted changes, library versions."""
+    done = {key for key, run in run_records(study.store.runs) if run["state"] == "done"}
+    origins = [study.store.manifests[key] for key in done if key in study.store.manifests]
+    named = {"commit": "commits", "dirty_sha256": "states of uncommitted changes", "versions": "sets of versions"}
+    found = {name: {json.dumps(origin.get(name), sort_keys=True) for origin in origins} for name in named}
+    return [
+        f"The runs were made by {len(values)} different {named[name]}; see the end of the report."
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+
+
 def notes(study: Study) -> list[str]:
     """Sentences that stand beside every verdict of the study."""
     least = min((verdict.n for verdict in study.verdicts if verdict.n), default=0)
     window = int((study.scored["score_rule"] == "all games").sum())
     sentences = [] if study.plan.scientific else [unscientific(study.plan)]
-    if least:
+    if least > 1:
         sentences.append(small_n_sentence(least))
+    sentences += mixed_sources(study)
     if window:
         sentences.append(
             f"{window} runs finished no game in the last tenth of their steps: their score is the mean "
@@ -160,6 +176,8 @@ def game_rows(study: Study) -> list[dict[str, Any]]:
                         "unscored": int(done["score"].isna().sum()),
                         "n_score": int(runs["score"].notna().sum()),
                         "at_step": item.at_step if item else int(runs["end"].iloc[0]),
+                        "matched_mean": item.ours if item else None,
+                        "n_matched": item.n_ours if item else None,
                         "score_mean": runs["score"].mean(),
                         "score_median": runs["score"].median(),
                         "auc_mean": runs["auc"].mean(),
@@ -202,6 +220,7 @@ def table_markdown(study: Study) -> str:
             row["label"],
             number(row["score_mean"]),
             f"{row['n_score']}/{row['planned']}",
+            number(row["matched_mean"]),
             number(row["paper_median"]),
             row["paper_label"] or "-",
             row["reason"],
@@ -214,15 +233,27 @@ def table_markdown(study: Study) -> str:
         budget_sentence(study),
         _markdown(["claim", "verdict", "A - B", "interval", "n", "runs", "reason"], verdicts),
         *notes(study),
-        _markdown(["task", "arm", "our mean score", "n", "paper's median", "label", "reason"], games),
+        _markdown(
+            [
+                "task",
+                "arm",
+                "our score (last tenth)",
+                "n",
+                "ours in the paper's bin",
+                "paper's median",
+                "label",
+                "reason",
+            ],
+            games,
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def runs_text(verdict: Verdict) -> str:
-    """Used / planned runs, with what was lost."""
-    lost = verdict.runs.get("failed", 0), verdict.runs.get("missing", 0)
-    marks = "".join(f" {count}{letter}" for count, letter in zip(lost, "fm", strict=True) if count)
+    """Used / planned runs, with what was lost: failed, missing, running, unscored by their first letter."""
+    lost = {name: verdict.runs.get(name, 0) for name in ("failed", "missing", "running", "unscored")}
+    marks = "".join(f" {count}{name[0]}" for name, count in lost.items() if count)
     return f"{verdict.runs.get('used', 0)}/{verdict.runs.get('planned', 0)}{marks}"
 
 

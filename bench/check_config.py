@@ -57,6 +57,19 @@ class BudgetConfig:
         require(bool(self.tasks), "check.scales.tasks", self.tasks, "one task and more")
 
 
+# Keys of analysis.scores.METRICS, repeated here (and held equal by a test) to refuse a claim before its runs.
+METRICS = (
+    "auc",
+    "coverage",
+    "d_variance",
+    "d_variance_ratio",
+    "entropy",
+    "pg_variance",
+    "pg_variance_ratio",
+    "score",
+)
+
+
 @dataclass(kw_only=True)
 class ClaimConfig:
     """A statement that runs can support or refute, written down before they exist."""
@@ -73,6 +86,17 @@ class ClaimConfig:
     alpha: float
     min_budget: float  # fraction of the reported run's steps below which the claim stays undecided
 
+    def __post_init__(self) -> None:
+        where = f"check.claims ({self.id})"
+        require(len(self.contrast) in (1, 2), f"{where}.contrast", self.contrast, "one arm or two")
+        require(self.metric in METRICS, f"{where}.metric", self.metric, ", ".join(METRICS))
+        allowed = ("greater", "less", "equal")
+        require(self.direction in allowed, f"{where}.direction", self.direction, ", ".join(allowed))
+        scales = (None, "human", "relative", "none")
+        require(self.normalise in scales, f"{where}.normalise", self.normalise, "null, human, relative, none")
+        require(0 < self.alpha < 1, f"{where}.alpha", self.alpha, "0 < alpha < 1")
+        require(self.margin >= 0, f"{where}.margin", self.margin, "0 or more")
+
 
 @dataclass(kw_only=True)
 class ReferenceConfig:
@@ -83,6 +107,7 @@ class ReferenceConfig:
     hours: float  # length of the reported curves
     steps_per_hour: int  # generated agent steps per hour of theirs
     runs: int  # their runs per curve
+    margin: float  # fraction of the human-random range that ours and theirs may differ by and still agree
     bin_steps: int  # agent steps that one point of the curves averages over
     overrides: list[str]  # the configuration that reproduces it
 

@@ -64,6 +64,10 @@ def register() -> None:
 def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
     """Compose conf/<config_name>.yaml with overrides. Errors: `UserError`, one sentence."""
     register()
+    if not CONF_DIR.is_dir():
+        raise UserError(
+            f"{CONF_DIR} is not there: install the project with `pip install -e .`, which keeps conf/ beside it"
+        )
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

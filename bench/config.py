@@ -216,7 +216,7 @@ class LoggerConfig:
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """One training run. Identity: everything but logger and paths (bench.identity)."""
+    """One training run. Identity: everything but logger and paths (bench.compose.identity)."""
 
     algo: AlgoConfig
     env: EnvConfig

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -51,6 +52,7 @@ class _Pool:
         self.store, self.slots, self.logger = store, slots, logger
         self.waiting = deque((run, 0.0) for run in runs)  # with the time before which not to try
         self.running: dict[PlannedRun, subprocess.Popen[bytes]] = {}
+        self.launched: dict[PlannedRun, float] = {}  # unix seconds; a status from before is of an earlier attempt
         self.done: list[PlannedRun] = []
         self.failed: list[PlannedRun] = []
         self.total = len(runs)
@@ -79,7 +81,7 @@ class _Pool:
 
     def line(self) -> str:
         """How far it is: steps of the runs that are done and of those that run, over all that can still succeed."""
-        partial = sum(int(read_status(self.store / run.run_dir).get("step", 0)) for run in self.running)
+        partial = sum(int(self._status(run).get("step", 0)) for run in self.running)
         steps = sum(run.steps for run in self.done) + partial
         total = steps - partial + sum(run.steps for run in self.running) + sum(run.steps for run, _ in self.waiting)
         elapsed = time.monotonic() - self.began
@@ -97,7 +99,13 @@ class _Pool:
             if time.monotonic() < not_before:
                 self.waiting.append((run, not_before))
             else:
+                self.launched[run] = time.time()
                 self.running[run] = self._launch(run)
+
+    def _status(self, run: PlannedRun) -> dict[str, Any]:
+        """What the run's present process has said of itself, nothing if it has not yet."""
+        status = read_status(self.store / run.run_dir)
+        return status if float(status.get("updated", 0)) >= self.launched.get(run, 0.0) else {}
 
     def _launch(self, run: PlannedRun) -> subprocess.Popen[bytes]:
         run_dir = self.store / run.run_dir
@@ -123,7 +131,8 @@ class _Pool:
         ended = {run: code for run, process in self.running.items() if (code := process.poll()) is not None}
         for run, code in ended.items():
             del self.running[run]
-            if code == 0:
+            # What goes wrong after the end, in the mirror or at exit, does not undo a run.
+            if code == 0 or read_status(self.store / run.run_dir)["state"] == "done":
                 self.done.append(run)
             elif code == BUSY:
                 self.waiting.append((run, time.monotonic() + RETRY_SECONDS))
@@ -132,10 +141,10 @@ class _Pool:
 
     def _fail(self, run: PlannedRun, code: int) -> None:
         run_dir = self.store / run.run_dir
-        if code < 0 or read_status(run_dir)["state"] != "failed":  # after a signal, what stands there is of old
+        if code < 0 or self._status(run).get("state") != "failed":
             mark_failed(run_dir, _cause(code, run_dir))
         self.failed.append(run)
-        error = read_status(run_dir)["error"]
+        error = read_status(run_dir).get("error")
         said = f"failed: {run.arm}, {run.task}, seed {run.seed}: {error} (log: {run_dir / 'log.txt'})"
         self.console.print(said, highlight=False, markup=False, soft_wrap=True)
 

@@ -50,8 +50,8 @@ class Plan:
         """The plan file inside the store."""
         return Path(self.suite.store) / "checks" / self.suite.check.name / f"{self.suite.scale.name}.json"
 
-    def freeze(self) -> None:
-        """Write the plan file that analysis reads."""
+    def content(self) -> dict[str, Any]:
+        """What the plan file holds."""
         check = {key: value for key, value in asdict(self.suite.check).items() if key not in ("scales", "base")}
         check["arms"] = {arm: check["arms"][arm] for arm in self.budget.arms}
         check["tasks"] = {task: check["tasks"][task] for task in self.budget.tasks}
@@ -59,22 +59,44 @@ class Plan:
             {key: value for key, value in asdict(run).items() if key not in ("device", "overrides")}
             for run in self.runs
         ]
-        text = json.dumps(
-            {
-                "check": check,
-                "scale": self.suite.scale.name,
-                "scientific": self.suite.scale.scientific,
-                "steps": self.budget.steps,
-                "runs": runs,
-                "reference_config": self.reference_config,
-            },
-            indent=1,
-        )
+        return {
+            "check": check,
+            "scale": self.suite.scale.name,
+            "scientific": self.suite.scale.scientific,
+            "steps": self.budget.steps,
+            "runs": runs,
+            "reference_config": self.reference_config,
+        }
+
+    def freeze(self) -> None:
+        """Write the plan file that analysis reads. Once a planned run exists, its claims and runs stand.
+
+        Errors: `UserError` where the claims changed or planned runs were taken out after runs of them were made.
+        """
+        content = self.content()
+        if self.path.exists():
+            self._require_unchanged(json.loads(self.path.read_text()), content)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, text)
+            write_atomically(self.path, json.dumps(content, indent=1))
         except OSError as error:
             raise UserError(f"the store {self.suite.store} cannot be written: {error.strerror}") from None
+
+    def _require_unchanged(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        made = sum((Path(self.suite.store) / run["run_dir"] / "config.yaml").exists() for run in before["runs"])
+        if not made:
+            return
+        name = f"{self.suite.check.name} at scale {self.suite.scale.name}"
+        if before["check"]["claims"] != json.loads(json.dumps(now["check"]["claims"])):
+            raise UserError(
+                f"the claims of {name} differ from those frozen in {self.path} before its {made} runs were made; "
+                "restore them, or use another store"
+            )
+        dropped = {run["hash"] for run in before["runs"]} - {run["hash"] for run in now["runs"]}
+        if dropped:
+            raise UserError(
+                f"{len(dropped)} runs that {self.path} plans are no longer in {name}, of which {made} runs were made; "
+                "restore the check, or use another store"
+            )
 
 
 def expand(suite: SuiteConfig) -> Plan:

@@ -25,6 +25,7 @@ from bench.metrics import EPISODES, METRICS
 LOCK = ".lock"
 # What a directory may hold before its configuration is written; the status is the suite's, of a run that died early.
 EARLY = {LOCK, "log.txt", "status.json"}
+LOCK_SECONDS = 1.0  # longer than somebody's look at whether the run is held (is_locked)
 STATUS_SECONDS = 1.0  # at most one status write per second
 
 
@@ -53,6 +54,8 @@ def is_locked(run_dir: Path) -> bool:
             return False
     except Timeout:
         return True
+    except PermissionError:  # a store that may only be read, in which this user makes no run
+        return False
 
 
 def mark_failed(run_dir: Path, error: str) -> None:
@@ -90,12 +93,17 @@ class RunRecord:
         self._open: list[IO[str]] = []
         self._last_status = 0.0
 
+    def found_finished(self) -> bool:
+        """True when the run is done here; nothing is written, so that a store may be read-only."""
+        self._require_ours()
+        return self.finished
+
     def __enter__(self) -> "RunRecord":
         self._require_ours()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / LOCK)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOCK_SECONDS)
         except Timeout:
             raise BusyError(f"{self.path} is being written by another process") from None
         except OSError as error:
@@ -172,6 +180,8 @@ class RunRecord:
 
     def finish(self, **fields: Any) -> None:
         """Complete the manifest, then declare the run done: the very last write."""
+        for file in self._open:
+            os.fsync(file.fileno())
         self.manifest["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2))
         self.status(force=True, state="done", **fields)

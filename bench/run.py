@@ -40,8 +40,11 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
     """
     require_device(config.device)
     path = run_directory(config, container)
-    with RunRecord(path, container) as record:
-        if record.finished:
+    record = RunRecord(path, container)
+    if record.found_finished():
+        return path, True
+    with record:
+        if record.finished:  # by another process, meanwhile
             return path, True
         torch.set_num_threads(config.threads)
         torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree

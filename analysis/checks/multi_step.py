@@ -3,7 +3,7 @@
 from analysis.checks import Figure, View
 
 VIEW = View(
-    metrics=("score", "auc", "d_variance", "pg_variance", "entropy", "coverage"),
+    metrics=("score", "auc", "d_variance_ratio", "pg_variance_ratio", "entropy", "coverage"),
     figures=(
         Figure("curves", {}),
         Figure("tradeoff", {"cost": "d_variance", "gain": "auc"}),

@@ -14,7 +14,6 @@ A5  The frame stack is not cleared by a life loss; the original clears it. Singl
 
 from functools import cache
 
-import ale_py
 import numpy as np
 from ale_py import roms
 from ale_py.registration import rom_id_to_name
@@ -152,8 +151,3 @@ class AtariEnv:
     def close(self) -> None:
         """Stop the emulators."""
         self._ale.close()
-
-
-def emulator_version() -> str:
-    """Version of the emulator, which is part of the protocol."""
-    return str(ale_py.__version__)

@@ -1,12 +1,13 @@
 """Claims about one arm, about some tasks, the paper's own value of a statistic, and games that were cut."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import synthetic as synth
 
-from analysis import reported, stats
+from analysis import reported, stats, tables
 from analysis.paper import paper_estimate
 from analysis.plan import parse_plan
 from analysis.study import analyse
@@ -100,3 +101,14 @@ def test_a_game_that_was_cut_with_lives_left_is_not_scored_and_one_without_lives
     (folder / "episodes.csv").write_text(header + "500,7,10,0,1,3\n990,4,10,0,1,0\n1000,8,10,1,0,0\n")
     scored = analyse(tmp_path, "multi_step", "gpu").scored
     assert (scored.loc[0, "score"], scored.loc[0, "games"], scored.loc[0, "cut_games"]) == (6.0, 2, 1)
+
+
+def test_runs_of_different_commits_are_said_to_be(tmp_path: Path) -> None:
+    content = synth.make_plan(["da_full"], ["Qbert"], 2, [])
+    synth.write_plan(tmp_path, content)
+    folders = [synth.write_run(tmp_path, run, [(run["steps"], 1.0)]) for run in content["runs"]]
+    assert tables.mixed_sources(analyse(tmp_path, "multi_step", "gpu")) == []
+    manifest = json.loads((folders[1] / "manifest.json").read_text())
+    (folders[1] / "manifest.json").write_text(json.dumps(manifest | {"commit": "beef"}))
+    (sentence,) = tables.mixed_sources(analyse(tmp_path, "multi_step", "gpu"))
+    assert "2 different commits" in sentence

@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from bench import algos, config, envs
+from analysis import scores
+from bench import algos, check_config, config, envs
 from bench.compose import SCHEMAS, compose, to_run_config
 from bench.errors import UserError
 from bench.ops import divergences
@@ -188,3 +189,32 @@ def test_forcing_a_known_key_is_allowed():
 def test_a_removed_key_is_refused():
     assert "seed" in refusal(*CLASSIC, "~seed")
     assert "algo.clip" in refusal(*CLASSIC, "~algo.clip")
+
+
+def test_metrics_that_a_claim_may_name_are_those_of_the_analysis():
+    assert sorted(check_config.METRICS) == sorted(scores.METRICS)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"metric": "aucc"}, "metric is 'aucc'; allowed: auc"),
+        ({"direction": "greatr"}, "direction is 'greatr'; allowed: greater"),
+        ({"normalise": "humane"}, "normalise is 'humane'"),
+        ({"contrast": []}, "one arm or two"),
+        ({"alpha": 0.0}, "0 < alpha < 1"),
+        ({"margin": -1.0}, "0 or more"),
+    ],
+)
+def test_a_claim_that_cannot_be_judged_is_refused_before_its_runs(change, sentence):
+    fine = {"id": "c", "statement": "s", "source": "s", "contrast": ["a", "b"], "tasks": None, "metric": "auc"}
+    fine |= {"normalise": None, "direction": "greater", "margin": 0.0, "alpha": 0.05, "min_budget": 0.0}
+    check_config.ClaimConfig(**fine)
+    with pytest.raises(UserError, match=sentence):
+        check_config.ClaimConfig(**fine | change)
+
+
+def test_every_suite_of_environments_has_a_configuration_and_a_default_preset():
+    assert set(config.SUITE_CONFIGS) == set(envs.SUITES)
+    for suite in envs.SUITES:
+        to_run_config(compose([f"env={suite}"]))

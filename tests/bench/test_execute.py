@@ -29,11 +29,17 @@ if mode == "crash":
     print("some words\\nValueError: the planted one"); sys.exit(1)
 if mode == "busy" and len(tries.read_text()) == 1:
     sys.exit(75)
+if mode == "said":
+    said = {"state": "failed", "error": "the run's word", "updated": time.time()}
+    (run_dir / "status.json").write_text(json.dumps(said))
+    sys.exit(1)
 if mode == "slow":
     time.sleep(60)
 aside = run_dir / "aside.tmp"  # as whole as a real run writes it
 aside.write_text(json.dumps({"state": "done", "step": 8, "parent": os.environ["BENCH_PARENT"]}))
 aside.replace(run_dir / "status.json")
+if mode == "late":
+    os.kill(os.getpid(), signal.SIGSEGV)
 """
 
 
@@ -151,12 +157,34 @@ def test_a_death_by_signal_replaces_what_an_earlier_try_recorded(started):
 
 
 def test_what_a_run_recorded_itself_is_kept(started, monkeypatch):
-    run = planned("crash")
+    run = planned("said")
     monkeypatch.setattr(executing, "_cause", lambda *_: pytest.fail("the run said it itself"))
-    (Path("store") / run.run_dir).mkdir(parents=True)
-    mark_failed(Path("store") / run.run_dir, "RuntimeError: said by the run")
     execute([run], Path("store"), 1, NO_LOGGER)
-    assert state(run)["error"] == "RuntimeError: said by the run"
+    assert state(run)["error"] == "the run's word"
+
+
+def test_an_error_of_an_earlier_attempt_is_not_taken_for_this_one(started):
+    run = planned("crash")
+    mark_failed(Path("store") / run.run_dir, "last week's")
+    execute([run], Path("store"), 1, NO_LOGGER)
+    assert state(run)["error"] == "ValueError: the planted one"
+
+
+def test_a_run_whose_process_dies_after_the_end_is_done(started):
+    run = planned("late")
+    assert execute([run], Path("store"), 1, NO_LOGGER) == []
+    assert state(run)["state"] == "done"
+
+
+def test_steps_of_an_earlier_attempt_do_not_count(tmp_path):
+    run = planned("half")
+    pool = executing._Pool([run], tmp_path, 1, NO_LOGGER)
+    pool.waiting.clear()
+    pool.running[run], pool.launched[run] = None, 1000.0
+    for updated, said in ((999.0, "measuring the rate"), (1001.0, "50%")):
+        status = f'{{"state": "running", "step": {run.steps // 2}, "updated": {updated}}}'
+        write_atomically(tmp_path / run.run_dir / "status.json", status)
+        assert said in pool.line()
 
 
 def test_the_line_for_a_person_tells_share_and_time_left(tmp_path):

@@ -136,3 +136,29 @@ def test_the_state_of_a_run_tells_a_killed_one_from_a_running_one(tmp_path):
     write_atomically(path / "status.json", json.dumps({"state": "done"}))
     assert run.state(tmp_path) == "done"
     assert run.state(tmp_path) in planning.STATES
+
+
+def frozen(tmp_path, *overrides):
+    made = plan("scale=smoke", f"store={tmp_path}", *overrides)
+    made.freeze()
+    return made
+
+
+def test_claims_stand_once_a_run_of_them_exists(tmp_path):
+    first = frozen(tmp_path)
+    claims = [replace(first.suite.check.claims[0], margin=0.0), *first.suite.check.claims[1:]]
+    changed = replace(first, suite=replace(first.suite, check=replace(first.suite.check, claims=claims)))
+    changed.freeze()  # nothing has been run: a claim may still be mended
+    write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
+    with pytest.raises(UserError, match=r"claims of multi_step at scale smoke differ from those frozen in .* 1 runs"):
+        first.freeze()
+    changed.freeze()  # the frozen ones
+
+
+def test_planned_runs_are_not_taken_out_once_one_exists_and_may_be_added(tmp_path):
+    first = frozen(tmp_path)
+    write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
+    with pytest.raises(UserError, match=r"3 runs that .* plans are no longer in multi_step at scale smoke"):
+        replace(first, runs=first.runs[3:]).freeze()
+    frozen(tmp_path, "check.scales.smoke.seeds=2")
+    assert len(json.loads(first.path.read_text())["runs"]) == 12
