@@ -162,3 +162,14 @@ def test_planned_runs_are_not_taken_out_once_one_exists_and_may_be_added(tmp_pat
         replace(first, runs=first.runs[3:]).freeze()
     frozen(tmp_path, "check.scales.smoke.seeds=2")
     assert len(json.loads(first.path.read_text())["runs"]) == 12
+
+
+def test_a_planned_run_that_never_ended_may_be_mended_and_a_finished_one_may_not(tmp_path):
+    first = frozen(tmp_path)
+    mended = replace(first, runs=(replace(first.runs[0], hash="other"), *first.runs[1:]))
+    write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
+    mended.freeze()
+    first.freeze()
+    write_atomically(tmp_path / first.runs[0].run_dir / "status.json", '{"state": "done"}')
+    with pytest.raises(UserError, match="1 runs that"):
+        mended.freeze()
