@@ -100,7 +100,7 @@ class Plan:
             lost += hash_now is None or (done and hash_now != run["hash"])
         if lost:
             raise UserError(
-                f"{lost} runs that {self.path} plans are no longer in {name}, of which {made} runs were made; "
+                f"{lost} of the runs that {self.path} plans are no longer in {name}, of which {made} runs were made; "
                 "restore the check, or use another store"
             )
 

@@ -158,7 +158,7 @@ def test_claims_stand_once_a_run_of_them_exists(tmp_path):
 def test_planned_runs_are_not_taken_out_once_one_exists_and_may_be_added(tmp_path):
     first = frozen(tmp_path)
     write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
-    with pytest.raises(UserError, match=r"3 runs that .* plans are no longer in multi_step at scale smoke"):
+    with pytest.raises(UserError, match=r"3 of the runs that .* plans are no longer in multi_step at scale smoke"):
         replace(first, runs=first.runs[3:]).freeze()
     frozen(tmp_path, "check.scales.smoke.seeds=2")
     assert len(json.loads(first.path.read_text())["runs"]) == 12
@@ -171,5 +171,5 @@ def test_a_planned_run_that_never_ended_may_be_mended_and_a_finished_one_may_not
     mended.freeze()
     first.freeze()
     write_atomically(tmp_path / first.runs[0].run_dir / "status.json", '{"state": "done"}')
-    with pytest.raises(UserError, match="1 runs that"):
+    with pytest.raises(UserError, match="1 of the runs that"):
         mended.freeze()

@@ -24,7 +24,7 @@ SUITE = [
     "check.scales.smoke.steps=16_384",
     'check.arms.da_1step.overrides=["algo=dapo","algo.horizon=0","algo.learning_rate=1e30"]',
 ]
-WITHOUT_CRASH = [*SUITE, "check.scales.smoke.arms=[ppo,da_full]"]
+MENDED = [*SUITE[:-1], 'check.arms.da_1step.overrides=["algo=dapo","algo.horizon=0"]']
 QUOTED = "store='" + STORE.replace("'", "\\'") + "'"
 
 
@@ -102,9 +102,9 @@ def test_status_names_every_run_and_changes_nothing(place, store, first):
 
 @pytest.fixture(scope="module")
 def second(place, store, first):
-    """The same command again, without the arm that cannot but crash."""
+    """The same command again, with the arm mended that could not but crash."""
     kept = (store / RUNS["da_full"].run_dir / "status.json").read_bytes()
-    result = call(place, "bench.suite", "run", *WITHOUT_CRASH, QUOTED)
+    result = call(place, "bench.suite", "run", *MENDED, QUOTED)
     assert (store / RUNS["da_full"].run_dir / "status.json").read_bytes() == kept  # what was done is not run again
     return result
 
@@ -112,7 +112,7 @@ def second(place, store, first):
 def test_the_same_command_again_completes_the_rest(store, second):
     assert second.returncode == 0, second.stderr
     assert states(store) == {"ppo": "done", "da_1step": "failed", "da_full": "done"}
-    assert second.stderr.splitlines()[-1] == "multi_step at scale smoke: 2 runs: 2 done"
+    assert second.stderr.splitlines()[-1] == "multi_step at scale smoke: 3 runs: 3 done"
 
 
 def test_the_run_that_was_killed_ends_as_an_unbroken_one_by_hand(place, store, second):
@@ -127,9 +127,9 @@ def test_the_run_that_was_killed_ends_as_an_unbroken_one_by_hand(place, store, s
 
 def test_a_suite_with_everything_done_trains_nothing(place, store, second):
     before = {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*") if path.is_file()}
-    result = call(place, "bench.suite", "run", *WITHOUT_CRASH, QUOTED)
+    result = call(place, "bench.suite", "run", *MENDED, QUOTED)
     assert result.returncode == 0
-    assert "2 runs: 2 done" in result.stderr
+    assert "3 runs: 3 done" in result.stderr
     assert {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*") if path.is_file()} == before
 
 
@@ -224,3 +224,9 @@ def test_help_is_printed(capsys, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert suite.main(["plan", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: python -m bench.suite plan|run|status")
+
+
+def test_a_failed_run_cannot_be_planned_away(place, store, first):
+    result = call(place, "bench.suite", "run", *SUITE, "check.scales.smoke.arms=[ppo,da_full]", QUOTED)
+    assert result.returncode == 2
+    assert "1 of the runs that" in one_sentence(result)
