@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.files import write_atomically
 from bench.record import is_locked, read_status
 
-# Errors are told apart by these states, in the order in which they are shown.
+# What a planned run can be, in the order in which it is shown.
 STATES = ("done", "running", "failed", "interrupted", "missing")
 
 
