@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(READY) ## unit and integration tests, a few minutes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY) ## learning to a known optimum, under an hour
 	$(BIN)/python -m pytest -n 2 -m slow
@@ -38,11 +38,14 @@ reproduce-atari: $(READY) ## PPO against DAPO on Atari; SCALE=smoke|quick|cpu|gp
 	if [ $$suite -gt 1 ]; then exit $$suite; fi; \
 	$(BIN)/python -m analysis report check=multi_step scale=$(SCALE) store=$(STORE) && exit $$suite
 
-reproduce: ## every claim that two CPU cores can decide: the Atari check at SCALE=cpu, about 70 minutes
-	@$(MAKE) reproduce-atari SCALE=cpu
+reproduce: $(READY) ## every claim that two CPU cores can decide, from nothing, under an hour; then against results/
+	@$(BIN)/python -m bench.suite run check=all scale=cpu store=$(STORE) logger=none; suite=$$?; \
+	if [ $$suite -gt 1 ]; then exit $$suite; fi; \
+	$(BIN)/python -m analysis report check=all scale=cpu store=$(STORE) && \
+	$(BIN)/python -m analysis confirm check=all scale=cpu store=$(STORE) results=results && exit $$suite
 
 report: $(READY) ## verdicts, figures and report.html from what the store holds, without running anything
-	$(BIN)/python -m analysis report check=multi_step store=$(STORE) \
+	$(BIN)/python -m analysis report check=all store=$(STORE) \
 		$(if $(filter command% environment%,$(origin SCALE)),scale=$(SCALE))
 
 clean: ## remove the environment and caches; results in the store stay

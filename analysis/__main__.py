@@ -1,13 +1,27 @@
-"""Command line: python -m analysis verdict|figures|report check=NAME store=DIR [scale=NAME] [--strict]."""
+"""Command line: judge, draw and report the checks of a store or of packed results; pack and confirm results."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.errors import UserError
 
-COMMANDS = ("verdict", "figures", "report")
-USAGE = "usage: python -m analysis verdict|figures|report check=NAME store=DIR [scale=NAME] [--strict]"
+if TYPE_CHECKING:
+    from analysis.figures import Drawn
+    from analysis.study import Study
+
+USAGE = """usage: python -m analysis COMMAND KEY=VALUE ...
+  verdict check=NAME|all store=DIR|results=DIR [scale=NAME] [out=DIR] [--strict]   judge the claims
+  figures check=NAME|all store=DIR|results=DIR [scale=NAME] [out=DIR]              draw the check's figures
+  figures paper=dapo figure=N [store=DIR|results=DIR] [out=DIR]                    draw a figure of the paper
+  report  check=NAME|all store=DIR|results=DIR [scale=NAME] [out=DIR] [--strict]   one page per check, and an index
+  archive check=NAME|all store=DIR results=DIR scale=NAME [--partial]              pack results into results/
+  confirm check=NAME|all store=DIR results=DIR scale=NAME                          verdicts now against those packed
+store: of runs; results: packed ones. out: where files go, else store/analysis, for packed results ./reports.
+Without scale: the largest that is there."""
+KEYS = ("check", "store", "results", "scale", "out", "paper", "figure")
+FLAGS = {"verdict": ("--strict",), "figures": (), "report": ("--strict",), "archive": ("--partial",), "confirm": ()}
 
 
 @dataclass(frozen=True)
@@ -15,23 +29,57 @@ class Request:
     """What the command line asks for."""
 
     command: str
-    check: str
-    store: Path
+    check: str | None
+    store: Path | None
+    results: Path | None
     scale: str | None
-    strict: bool
+    out: Path | None
+    paper: str | None
+    figure: str | None
+    flag: bool  # --strict, --partial
+
+    @property
+    def root(self) -> Path | None:
+        """Where the runs are read from."""
+        return self.store or self.results
+
+
+def _refuse(sentence: str) -> UserError:
+    return UserError(f"{sentence}; python -m analysis --help prints the usage")
 
 
 def parse(arguments: list[str]) -> Request:
     """The command line as data (UserError for anything that is not understood)."""
-    strict = "--strict" in arguments
-    words = [word for word in arguments if word != "--strict"]
-    if not words or words[0] not in COMMANDS:
-        raise UserError(f"{words[0] if words else 'no command'}: unknown; {USAGE}")
-    pairs = dict(word.partition("=")[::2] for word in words[1:])
-    unknown = [name for name in pairs if name not in ("check", "store", "scale")]
-    if unknown or not pairs.get("check") or not pairs.get("store"):
-        raise UserError(f"{'unknown ' + ', '.join(unknown) if unknown else 'check and store are needed'}; {USAGE}")
-    return Request(words[0], pairs["check"], Path(pairs["store"]), pairs.get("scale"), strict)
+    command = arguments[0] if arguments else "no command"
+    if command not in FLAGS:
+        raise _refuse(f"{command}: unknown, there is {', '.join(FLAGS)}")
+    flags = [word for word in arguments[1:] if word.startswith("--")]
+    pairs = dict(word.partition("=")[::2] for word in arguments[1:] if word not in flags)
+    unknown = [name for name in pairs if name not in KEYS] + [flag for flag in flags if flag not in FLAGS[command]]
+    if unknown:
+        raise _refuse(f"{command}: unknown {', '.join(unknown)}")
+    if empty := [name for name, value in pairs.items() if not value]:
+        raise _refuse(f"{', '.join(empty)} has no value")
+    found = {name: pairs.get(name) for name in KEYS}
+    paths = {name: Path(value) if (value := pairs.get(name)) else None for name in ("store", "results", "out")}
+    _require(command, found)
+    return Request(
+        command, found["check"], paths["store"], paths["results"], found["scale"], paths["out"],
+        found["paper"], found["figure"], bool(flags),
+    )  # fmt: skip
+
+
+def _require(command: str, found: dict[str, str | None]) -> None:
+    if found["paper"] or found["figure"]:
+        if command != "figures" or found["check"] or not (found["paper"] and found["figure"]):
+            raise _refuse("paper and figure go together, with figures alone and without check")
+        return
+    both = command in ("archive", "confirm")
+    needed = ("check", "store", "results", "scale") if both else ("check",)
+    if absent := [name for name in needed if not found[name]]:
+        raise _refuse(f"{command} needs {' and '.join(absent)}")
+    if not both and bool(found["store"]) == bool(found["results"]):
+        raise _refuse(f"{command} needs store or results, one of them")
 
 
 def strict_status(verdicts: list[str]) -> int:
@@ -41,41 +89,114 @@ def strict_status(verdicts: list[str]) -> int:
     return 2 if any(verdict != "supported" for verdict in verdicts) else 0
 
 
-def run(request: Request) -> int:
-    """Analyse, write, print. Returns the exit status."""
-    # After parsing: pandas, SciPy and statsmodels take a second, a wrong argument should not.
-    from analysis import checks
-    from analysis.plan import choose_scale
+def targets(request: Request, root: Path) -> list[tuple[str, str]]:
+    """(check, scale) pairs that the request is about: one, or for check=all every planned one."""
+    from analysis.plan import choose_scale, planned
 
-    checks.view(request.check)
-    scale, present = choose_scale(request.store, request.check)
-    if request.scale is not None:
-        scale = request.scale
-    elif len(present) > 1:
-        print(f"scale {scale}, the largest in the store of: {', '.join(present)}")
+    assert request.check is not None
+    if request.check != "all":
+        scale, present = choose_scale(root, request.check)
+        if request.scale is None and len(present) > 1:
+            print(f"scale {scale}, the largest of those planned: {', '.join(present)}")
+        return [(request.check, request.scale or scale)]
+    found = planned(root)
+    pairs = [
+        (check, request.scale or scales[-1])
+        for check, scales in found.items()
+        if request.scale is None or request.scale in scales
+    ]
+    if not pairs:
+        raise UserError(f"{root} holds no plan{f' at scale {request.scale}' if request.scale else ''}")
+    return pairs
 
+
+def _evidence(request: Request) -> int:
+    from analysis import evidence
+
+    assert request.store is not None
+    assert request.results is not None
+    if request.command == "archive":
+        for check, scale in targets(request, request.store):
+            written = evidence.pack(request.store, check, scale, request.results, partial=request.flag)
+            print(f"{written[0].parent}: {sum(path.stat().st_size for path in written) / 1e6:.2f} MB")
+        return 0
+    rows = [
+        row
+        for check, scale in targets(request, request.results)
+        for row in evidence.confirm(request.store, check, scale, request.results)
+    ]
+    for row in rows:
+        print(row.line)
+    return 0 if all(row.same for row in rows) else 1
+
+
+def _paper_figure(request: Request) -> int:
+    from analysis import paper_figures
+    from analysis.study import REPORTS, default_out
+
+    assert request.paper is not None
+    assert request.figure is not None
+    if not request.figure.isdigit():
+        raise UserError(f"figure={request.figure} is no number")
+    out = request.out or (default_out(request.root) if request.root else REPORTS)
+    drawn = paper_figures.draw(request.paper, int(request.figure), request.root, out / f"{request.paper}-figures")
+    _print_paths(drawn)
+    return 0
+
+
+def _print_paths(drawn: "list[Drawn]") -> None:
+    for figure in drawn:
+        for path in figure.paths.values():
+            print(path)
+
+
+def _one(request: Request, root: Path, check: str, scale: str) -> "Study":
+    """Analyse one check, write and print what was asked for."""
     from analysis import tables
     from analysis.study import analyse
+    from analysis.terminal import verdict_text
 
-    study = analyse(request.store, request.check, scale)
-    drawn = []
+    study = analyse(root, check, scale, request.out)
+    drawn: list[Drawn] = []
     if request.command != "verdict":
         from analysis.figures import draw_all
 
         drawn = draw_all(study)
     if request.command == "figures":
-        for path in (path for figure in drawn for path in figure.paths.values()):
-            print(path)
-        return 0
+        _print_paths(drawn)
+        return study
     written = tables.write_tables(study)
     if request.command == "report":
         from analysis.report import write_report
 
         written = [write_report(study, drawn)]
-    print(tables.verdict_text(study), end="\n\n")
+    print(verdict_text(study), end="\n\n")
     for path in written:
         print(path)
-    return strict_status([verdict.verdict for verdict in study.verdicts]) if request.strict else 0
+    return study
+
+
+def run(request: Request) -> int:
+    """Analyse, write, print. Returns the exit status."""
+    # Imported where needed: pandas, SciPy and statsmodels take a second, a wrong argument should not.
+    if request.command in ("archive", "confirm"):
+        return _evidence(request)
+    if request.paper is not None:
+        return _paper_figure(request)
+    from analysis import checks
+
+    assert request.root is not None
+    pairs = targets(request, request.root)
+    if request.command != "verdict":
+        for check, _ in pairs:
+            checks.view(check)
+    studies = [_one(request, request.root, check, scale) for check, scale in pairs]
+    if request.command == "report" and request.check == "all":
+        from analysis.report import write_index
+
+        print(write_index(studies))
+    verdicts = [verdict.verdict for study in studies for verdict in study.verdicts]
+    return strict_status(verdicts) if request.flag else 0
 
 
 def main(arguments: list[str]) -> int:
@@ -86,7 +207,7 @@ def main(arguments: list[str]) -> int:
     try:
         return run(parse(arguments))
     except PermissionError as error:
-        print(f"error: {error.filename} cannot be written; analysis writes into the store", file=sys.stderr)
+        print(f"error: {error.filename} cannot be written; say out=DIR for another folder", file=sys.stderr)
         return 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

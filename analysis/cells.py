@@ -1,139 +1,238 @@
-"""The numbers that a claim is about: two matrices `[seeds, tasks]` in the claim's units, and the interval of
-A - B. A claim about one arm has B = 0.
+"""The numbers that a claim is about: a matrix `[seeds, tasks]` in the claim's units for each side of its contrast, and
+the interval of D: A, or A - B, or (A - B) - (C - D), paired by seed and task.
 
-Runs that are planned and have no number (failed, running, missing, no finished game, not measured) are
-imputed twice: all against A (A the lowest, B the highest value seen on the task in any arm) and all in its
-favour. The interval printed spans both intervals and p is the larger one, so a verdict stands only if the
-worst case gives the same.
+A claim is about the tasks on which all its arms are planned, and about the seeds that are planned for all of them.
+
+Runs that are planned and have no number (failed, running, missing, no finished game, not measured) are imputed twice:
+all against the claim (sides that count positive the lowest, the others the highest value seen on the task in any arm)
+and all in its favour. The interval printed spans both intervals and p is the larger one, so a verdict stands only if
+the worst case gives the same. A random agent (0 where scores are normalised) is a value that any lost run could have
+had; so are the ends of a metric that has them. An arm without any number on a task has nothing to be imputed from.
 """
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from analysis import reported, stats
-from analysis.plan import Claim
-from analysis.scores import METRICS, human_normalised
-from bench.errors import UserError
+from analysis.plan import Claim, Plan
+from analysis.ranges import unit_of
+from analysis.scores import METRICS
+from analysis.selection import Choice, Entry, choose, parse_entry
+
+SIGNS = {1: (1,), 2: (1, -1), 4: (1, -1, -1, 1)}  # of the sides of a contrast of that many
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A claim's numbers in its own units; NaN where a planned run has none. Matrices are `[seeds, tasks]`."""
+    """A claim's numbers in its own units; NaN where a planned run has none."""
 
     tasks: list[str]
     seeds: list[int]
-    a: np.ndarray
-    b: np.ndarray
+    sides: list[np.ndarray]  # per entry of the contrast `[seeds, tasks]`
+    lowest: list[np.ndarray]  # per entry `[tasks]`: smallest value seen in any arm, for the worst case
+    highest: list[np.ndarray]
     unit: str
-    lowest: np.ndarray  # [tasks] smallest value seen in any arm, for the worst case
-    highest: np.ndarray  # [tasks]
-    arms: int = 2
+    rows: pd.DataFrame  # of `scored`: the runs behind it, each once
+    choices: list[Choice] = field(default_factory=list)
+    left_out: int = 0  # planned runs whose seed is not planned for all arms and tasks of the claim
+    unplanned: list[str] = field(default_factory=list)  # tasks that the claim names and not all of its arms play
+    binary: bool = False
     problem: str = ""  # why the tasks have no common unit
 
     @property
-    def planned(self) -> int:
-        """Planned runs of the claim's arms."""
-        return self.arms * self.a.size
+    def signs(self) -> tuple[int, ...]:
+        """+1 or -1 per side."""
+        return SIGNS[len(self.sides)]
 
     @property
-    def used(self) -> int:
-        """Runs with a number."""
-        return int(np.isfinite(self.a).sum() + (np.isfinite(self.b).sum() if self.arms == 2 else 0))
+    def d(self) -> np.ndarray:
+        """`[seeds, tasks]` what the claim is about; NaN where a side has no number."""
+        return self.combined(self.sides)
 
+    def combined(self, sides: list[np.ndarray]) -> np.ndarray:
+        """Sum of the sides with their signs."""
+        total: np.ndarray = sum(
+            (sign * side for sign, side in zip(self.signs, sides, strict=True)), np.zeros(sides[0].shape)
+        )
+        return total
 
-def _matrix(scored: pd.DataFrame, arm: str, metric: str, seeds: list[int], tasks: list[str]) -> np.ndarray:
-    """`[seeds, tasks]`, NaN where the plan has a run without a number or no such run; a duplicate raises."""
-    rows = scored[scored["arm"] == arm]
-    table = rows.pivot(index="seed", columns="task", values=metric)
-    return np.array(table.reindex(index=seeds, columns=tasks), dtype=float)
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """What D is the difference of: (A, 0), (A, B) or (A - B, C - D), `[seeds, tasks]` each."""
+        if len(self.sides) == 4:
+            return self.sides[0] - self.sides[1], self.sides[2] - self.sides[3]
+        return self.sides[0], self.sides[1] if len(self.sides) == 2 else np.zeros(self.sides[0].shape)
 
-
-def scaled(values: np.ndarray, b: np.ndarray, task: str, how: str) -> np.ndarray | None:
-    """Raw numbers of a task in the claim's units; None if it has none. Args: b: raw numbers of arm B."""
-    if how == "human":
-        return human_normalised(values, task)
-    if how == "relative":  # the paper's: (x - baseline) / (max(human, baseline) - random)
-        known = reported.human_random().get(task)
-        if known is None or not np.isfinite(b).any():
-            return None
-        human, random = known
-        baseline = float(np.nanmean(b))
-        scale = max(human, baseline) - random
-        return (values - baseline) / scale if scale > 0 else None
-    return values
+    def imputed(self, favour: bool) -> np.ndarray:
+        """D with every lost number at its worst against the claim, or in its favour."""
+        filled = [
+            stats.impute_worst(side, high if (sign > 0) == favour else low)
+            for sign, side, low, high in zip(self.signs, self.sides, self.lowest, self.highest, strict=True)
+        ]
+        return self.combined(filled)
 
 
 def units(claim: Claim) -> str:
-    """human, relative or none: the claim's own, else its metric's."""
+    """task, human, range, relative or none: the claim's own, else its metric's."""
     return claim.normalise or METRICS[claim.metric].normalise
 
 
-def claim_cells(scored: pd.DataFrame, claim: Claim) -> Cells:
+def entries(claim: Claim, plan: Plan) -> list[Entry]:
+    """The sides of the claim's contrast."""
+    return [parse_entry(text, list(plan.arms)) for text in claim.contrast]
+
+
+def named_arms(claim: Claim, plan: Plan) -> list[str]:
+    """Every arm that the claim names, candidates included, each once."""
+    return list(dict.fromkeys(arm for entry in entries(claim, plan) for arm in entry.arms))
+
+
+def claim_tasks(claim: Claim, plan: Plan) -> list[str]:
+    """The claim's tasks on which each of its sides has a planned arm, in the check's order."""
+    planned = {(run.arm, run.task) for run in plan.runs}
+    sides = entries(claim, plan)
+    return [
+        task
+        for task in plan.tasks
+        if (claim.tasks is None or task in claim.tasks)
+        and all(any((arm, task) in planned for arm in side.arms) for side in sides)
+    ]
+
+
+def _unit_name(how: str, tasks: list[str], metric_unit: str) -> str:
+    games = [task in reported.human_random() for task in tasks]
+    task = (
+        "human-normalised"
+        if games and all(games)
+        else "task-normalised"
+        if any(games) or not games
+        else "range-normalised"
+    )
+    return {
+        "task": task,
+        "human": "human-normalised",
+        "range": "range-normalised",
+        "relative": "relative to the baseline",
+    }.get(how, metric_unit)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """The raw numbers of a claim: per side `[seeds, tasks]`, and which runs they are."""
+
+    sides: list[np.ndarray]
+    seeds: list[int]
+    rows: pd.DataFrame
+    left_out: int
+
+
+def _raw(scored: pd.DataFrame, metric: str, choices: list[Choice], tasks: list[str], first: int) -> _Raw:
+    """Numbers of the chosen arms on the seeds, from `first` on, that all of them have planned on all tasks."""
+    keys = list(scored[["arm", "task", "seed"]].itertuples(index=False, name=None))
+    value = {key: number for key, number in zip(keys, scored[metric], strict=True) if key[2] >= first}
+    cells = {(choice.arms[task], task) for choice in choices for task in tasks}
+    planned = {cell: {seed for arm, task, seed in value if (arm, task) == cell} for cell in cells}
+    seeds = sorted(set.intersection(*planned.values())) if planned else []
+    sides = [
+        np.array([[value[choice.arms[task], task, seed] for task in tasks] for seed in seeds], dtype=float)
+        for choice in choices
+    ]
+    inside = [key in value and key[:2] in cells and key[2] in seeds for key in keys]
+    left_out = sum(map(len, planned.values())) - len(planned) * len(seeds)
+    return _Raw([side.reshape(len(seeds), len(tasks)) for side in sides], seeds, scored[inside], left_out)
+
+
+def _side(
+    raw: np.ndarray, baseline: np.ndarray, how: str, tasks: dict[str, pd.DataFrame], metric: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """A side in the claim's units, its bounds `[tasks]`, and the tasks that have no such unit.
+
+    Args: raw, baseline: `[seeds, tasks]`, of the arm and of the arm that a relative score starts from; tasks: the rows
+    of `scored` of every task of the claim.
+    """
+    side, low, high = np.full(raw.shape, math.nan), np.full(len(tasks), math.nan), np.full(len(tasks), math.nan)
+    natural = METRICS[metric].ends or ((0.0,) if how in ("task", "human", "range") else ())
+    without = []
+    for j, (task, rows) in enumerate(tasks.items()):
+        base = baseline[:, j][np.isfinite(baseline[:, j])]
+        ends = float(rows["range_low"].iloc[0]), float(rows["range_high"].iloc[0])
+        unit = unit_of(how, task, ends, float(base.mean()) if len(base) else math.nan)
+        if unit is None:
+            without.append(task)
+            continue
+        side[:, j] = (raw[:, j] - unit[0]) / unit[1]
+        pool = (rows[metric].dropna().to_numpy(float) - unit[0]) / unit[1]
+        if len(pool):
+            low[j], high[j] = min(pool.min(), *natural, math.inf), max(pool.max(), *natural, -math.inf)
+    return side, low, high, without
+
+
+def claim_cells(scored: pd.DataFrame, claim: Claim, plan: Plan) -> Cells:
     """The numbers that a claim is about.
 
     Args: scored: as from `analysis.scores.score_runs`.
     """
-    metric = METRICS.get(claim.metric)
-    if metric is None:
-        raise UserError(f"claim {claim.id} is about metric {claim.metric!r}; known: {', '.join(METRICS)}")
-    if claim.tasks is not None:
-        scored = scored[scored["task"].isin(claim.tasks)]
-    how = units(claim)
-    unit = {"human": "human-normalised", "relative": "relative to the baseline"}.get(how, metric.unit)
-    sides = [scored[scored["arm"] == arm] for arm in claim.contrast]
-    wanted = {task for side in sides for task in side["task"]}
-    tasks = [task for task in dict.fromkeys(scored["task"]) if task in wanted]
-    seeds = sorted({int(seed) for side in sides for seed in side["seed"]})
-    sides_raw = [_matrix(scored, arm, claim.metric, seeds, tasks) for arm in claim.contrast]
-    raw_a, raw_b = sides_raw if len(sides_raw) == 2 else (sides_raw[0], np.zeros_like(sides_raw[0]))
-    shape = (len(seeds), len(tasks))
-    a, b, bounds, without = np.full(shape, math.nan), np.full(shape, math.nan), np.zeros((2, len(tasks))), []
-    for j, task in enumerate(tasks):
-        everyone = scored.loc[scored["task"] == task, claim.metric].dropna().to_numpy(float)
-        columns = [scaled(x, raw_b[:, j], task, how) for x in (raw_a[:, j], raw_b[:, j], everyone)]
-        if columns[0] is None or columns[1] is None or columns[2] is None:
-            without.append(task)
-            continue
-        a[:, j], b[:, j] = columns[0], columns[1]
-        # A random agent (0 when human-normalised) is a value that any lost run could have had.
-        pool = np.append(columns[2], 0.0) if how == "human" else columns[2]
-        bounds[:, j] = (pool.min(), pool.max()) if len(columns[2]) else (math.nan, math.nan)
-    problem = (
-        f"No {unit} score for {', '.join(without)}: give the claim normalise: none or leave the tasks out"
-        if without
-        else ""
+    metric, how = METRICS[claim.metric], units(claim)
+    tasks, sides = claim_tasks(claim, plan), entries(claim, plan)
+    by_task = {task: scored[scored["task"] == task] for task in tasks}
+    tuning = plan.tuning_seeds if any(entry.how for entry in sides) else 0
+    choices = [choose(entry, scored, tasks, tuning) for entry in sides]
+    problem = " ".join(choice.problem for choice in choices if choice.problem)
+    raw = _raw(scored, claim.metric, choices, [] if problem else tasks, tuning)
+    found = []
+    if not problem:
+        # A relative score starts from the other arm of its pair: B for A and B, D for C and D.
+        pairs = [raw.sides[i - i % 2 + 1] if len(sides) > 1 else one * math.nan for i, one in enumerate(raw.sides)]
+        found = [_side(one, base, how, by_task, claim.metric) for one, base in zip(raw.sides, pairs, strict=True)]
+    unit = _unit_name(how, tasks, metric.unit)
+    if without := list(dict.fromkeys(task for *_, tasks_without in found for task in tasks_without)):
+        problem = f"No {unit} score for {', '.join(without)}: give the claim normalise: none or leave the tasks out."
+    return Cells(
+        tasks=tasks,
+        seeds=raw.seeds,
+        sides=[side for side, *_ in found],
+        lowest=[low for _, low, _, _ in found],
+        highest=[high for _, _, high, _ in found],
+        unit=unit,
+        rows=raw.rows,
+        choices=choices,
+        left_out=raw.left_out,
+        unplanned=[task for task in claim.tasks or [] if task not in tasks],
+        binary=metric.binary,
+        problem=problem,
     )
-    return Cells(tasks, seeds, a, b, unit, bounds[0], bounds[1], len(claim.contrast), problem)
 
 
-def _pooled(estimates: list[stats.Estimate]) -> stats.Estimate:
-    """Envelope of the imputations: the widest interval, the largest p."""
-    against, favour = estimates
-    return dataclasses.replace(
-        against,
-        low=min(against.low, favour.low),
-        high=max(against.high, favour.high),
-        kind=f"{against.kind}, lost runs imputed at their worst both ways",
-        p_value=lambda margin: max(against.p_value(margin), favour.p_value(margin)),
-    )
+def _estimate(cells: Cells, d: np.ndarray, alpha: float) -> stats.Estimate:
+    return stats.binary_difference(d, len(cells.sides), alpha) if cells.binary else stats.difference(d, alpha)
+
+
+def centre(cells: Cells, d: np.ndarray) -> float:
+    """What the interval is about: the mean of one task, of shares and of few seeds, else the IQM."""
+    few = len(cells.seeds) < stats.BOOTSTRAP_FROM
+    return stats.mean(d) if len(cells.tasks) == 1 or cells.binary or few else stats.iqm(d)
 
 
 def claim_estimate(cells: Cells, alpha: float) -> stats.Estimate | None:
-    """D = A - B with its interval; None below two seeds or when a task has no number at all."""
+    """D with its interval; None below two seeds or when an arm has no number at all on a task."""
     if len(cells.seeds) < 2:
         return None
-    d = cells.a - cells.b
+    d = cells.d
     if np.isfinite(d).all():
-        return stats.difference(d, alpha)
-    if not np.isfinite(cells.lowest).all():
+        return _estimate(cells, d, alpha)
+    if not all(np.isfinite(side).any(axis=0).all() for side in cells.sides):
         return None
-    low, high = cells.lowest, cells.highest
-    against = stats.impute_worst(cells.a, low) - stats.impute_worst(cells.b, high)
-    favour = stats.impute_worst(cells.a, high) - stats.impute_worst(cells.b, low)
+    against, favour = (_estimate(cells, cells.imputed(good), alpha) for good in (False, True))
     present = d[np.isfinite(d)]
-    value = math.nan if len(present) == 0 else stats.mean(present) if d.shape[1] == 1 else stats.iqm(present)
-    return dataclasses.replace(_pooled([stats.difference(x, alpha) for x in (against, favour)]), value=value)
+    return dataclasses.replace(
+        against,
+        value=centre(cells, present) if len(present) else math.nan,
+        low=min(against.low, favour.low),
+        high=max(against.high, favour.high),
+        sd=max(against.sd, favour.sd),
+        kind=f"{against.kind}, lost runs imputed at their worst both ways",
+        p_value=lambda margin: max(against.p_value(margin), favour.p_value(margin)),
+    )

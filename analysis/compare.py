@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import reported, stats
-from analysis.load import Store, by_run, run_records
+from analysis.load import RunKey, Store, by_run, run_records
 from analysis.plan import Arm, Plan, Reference
 from analysis.protocol import Difference, differing
 from analysis.scores import WINDOW, final_score, matched_steps
@@ -68,9 +68,9 @@ def margin_of(task: str, theirs: float, fraction: float) -> float:
     return fraction * (abs(known[0] - known[1]) if known else abs(theirs))
 
 
-def _our_scores(store: Store, task: str, start: float, end: float) -> pd.DataFrame:
+def _our_scores(store: Store, games: dict[RunKey, pd.DataFrame], task: str, start: float, end: float) -> pd.DataFrame:
     """Arm, seed, value of every planned run of a task; NaN where it is not done or finished no game."""
-    games, rows = by_run(store.episodes), []
+    rows = []
     for key, run in run_records(store.runs[store.runs["task"] == task]):
         part = games.get(key)
         value = math.nan
@@ -114,7 +114,9 @@ def _label(values: np.ndarray, pool: np.ndarray, result: Comparison, reference: 
     }[result.label] + lost
 
 
-def _compare(store: Store, plan: Plan, arm: Arm, task: str, end: float) -> Comparison:
+def _compare(
+    store: Store, games: dict[RunKey, pd.DataFrame], plan: Plan, arm: Arm, task: str, end: float
+) -> Comparison:
     reference = plan.reference
     assert reference is not None
     assert arm.reported is not None
@@ -134,7 +136,7 @@ def _compare(store: Store, plan: Plan, arm: Arm, task: str, end: float) -> Compa
         result.theirs = reported.value_at(curve, result.at_step)
         result.margin = margin_of(task, result.theirs, reference.margin)
     width = reference.bin_steps or WINDOW * result.at_step
-    scores = _our_scores(store, task, result.at_step - width, result.at_step)
+    scores = _our_scores(store, games, task, result.at_step - width, result.at_step)
     values = scores.loc[scores["arm"] == arm.name, "value"].to_numpy(float)
     present = values[np.isfinite(values)]
     result.planned, result.n_ours = len(values), len(present)
@@ -158,13 +160,14 @@ def _compare(store: Store, plan: Plan, arm: Arm, task: str, end: float) -> Compa
 
 
 def compare_reported(store: Store, plan: Plan) -> list[Comparison]:
-    """Every task and arm that has a reported curve, sorted by task and arm."""
+    """Every Atari game and arm that has a reported curve, sorted by task and arm."""
     if plan.reference is None:
         return []
-    ends = matched_steps(store.runs)
+    ends, games = matched_steps(store.runs), by_run(store.episodes)
+    present = set(zip(store.runs["task"], store.runs["arm"], strict=True))
     return [
-        _compare(store, plan, plan.arms[arm], task, ends[task])
+        _compare(store, games, plan, plan.arms[arm], task, ends[task])
         for task in sorted(ends)
         for arm in sorted(plan.arms)
-        if plan.arms[arm].reported is not None and ((store.runs["task"] == task) & (store.runs["arm"] == arm)).any()
+        if plan.tasks[task].env == "atari" and plan.arms[arm].reported is not None and (task, arm) in present
     ]

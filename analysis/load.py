@@ -21,6 +21,9 @@ from bench.errors import UserError
 STATES = ("done", "failed", "running", "missing")
 EPISODE_COLUMNS = ("step", "return", "length", "env", "truncated", "lives")
 KEY = ("arm", "task", "seed")  # one planned run
+# What the steps of a run count, by algorithm; all others count agent steps.
+CLOCKS = {"proposition1": "instances", "exact_ascent": "updates"}
+AGENT_STEPS = "agent steps"
 RunKey = tuple[str, str, int]
 
 # libyaml is ten times as fast; a store holds thousands of configurations.
@@ -31,7 +34,8 @@ _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Store:
     """What the planned runs of one check left behind.
 
-    `runs` has one row per planned run (KEY, steps, hash, run_dir, state, error, step, wall_s, rate);
+    `runs` has one row per planned run (KEY, steps, hash, run_dir, state, error, step, wall_s, rate, params_sha256, and
+    `clock`: what its steps count, one of CLOCKS);
     `cut_games` in `runs` counts the games that a limit cut while lives were left: no full games, so not in `episodes`
     (the reported curves leave them out too). `episodes` and `metrics` are long frames of all runs with files,
     keyed by KEY; `configs` and `manifests` are per run.
@@ -45,7 +49,7 @@ class Store:
 
 
 @dataclass
-class _Run:
+class Run:
     """One run directory while it is read."""
 
     state: str = "missing"
@@ -85,7 +89,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_files(folder: Path, run: _Run) -> None:
+def _read_files(folder: Path, run: Run) -> None:
     run.status = _read_json(folder / "status.json")
     run.manifest = _read_json(folder / "manifest.json")
     config = folder / "config.yaml"
@@ -98,7 +102,7 @@ def _read_files(folder: Path, run: _Run) -> None:
     run.metrics = read_table(folder / "metrics.csv", ("step",))
 
 
-def _contradiction(planned: PlannedRun, run: _Run) -> str:
+def contradiction(planned: PlannedRun, run: Run) -> str:
     """Why the directory is not the planned run, or its numbers cannot be true; empty when all is well."""
     found = {
         "seed": run.config.get("seed"),
@@ -133,9 +137,9 @@ def _contradiction(planned: PlannedRun, run: _Run) -> str:
     return ""
 
 
-def load_run(store: Path, planned: PlannedRun) -> _Run:
+def load_run(store: Path, planned: PlannedRun) -> Run:
     """Read one run directory and judge its state."""
-    folder, run = store / planned.run_dir, _Run()
+    folder, run = store / planned.run_dir, Run()
     if not folder.is_dir():
         return run
     try:
@@ -157,30 +161,48 @@ def load_run(store: Path, planned: PlannedRun) -> _Run:
     elif run.state == "running":
         run.error = f"not finished: step {run.status.get('step')} of {planned.steps}"
     elif run.state == "done":
-        problem = _contradiction(planned, run)
+        problem = contradiction(planned, run)
         if problem:
             run.state, run.error = "failed", problem
         run.fingerprint = str(run.status.get("params_sha256") or "")
     return run
 
 
-def load_store(store: Path, plan: Plan) -> Store:
-    """Everything that the planned runs left in the store."""
+def _clocks(plan: Plan, runs: list[Run]) -> dict[str, str]:
+    """Arm -> what its steps count, from the algorithm of its runs, before any run exists from its overrides."""
+    named = {f"algo={name}": clock for name, clock in CLOCKS.items()}
+    clocks = {
+        name: next((named[word] for word in arm.overrides if word in named), AGENT_STEPS)
+        for name, arm in plan.arms.items()
+    }
+    for planned, run in zip(plan.runs, runs, strict=True):
+        if algo := run.config.get("algo"):
+            clocks[planned.arm] = CLOCKS.get(algo.get("name"), AGENT_STEPS)
+    return clocks
+
+
+def settle(plan: Plan, runs: list[Run]) -> Store:
+    """One table of all planned runs, their games and versions; a run under two seeds counts once.
+
+    Args: runs: one for each of `plan.runs`, in that order.
+    """
     rows: list[dict[str, Any]] = []
     frames: dict[str, list[pd.DataFrame]] = {"episodes": [], "metrics": []}
     configs, manifests = {}, {}
     owner: dict[tuple[str, str, str], int] = {}
-    for planned in plan.runs:
-        run, key = load_run(store, planned), (planned.arm, planned.task, planned.seed)
-        twin = owner.setdefault((planned.arm, planned.task, run.fingerprint), planned.seed)
-        if run.state == "done" and run.fingerprint and twin != planned.seed:
-            run.state, run.error = "failed", f"identical to seed {twin}: not an independent run, counted once"
+    clocks = _clocks(plan, runs)
+    for planned, run in zip(plan.runs, runs, strict=True):
+        key = (planned.arm, planned.task, planned.seed)
+        if run.state == "done" and run.fingerprint:
+            twin = owner.setdefault((planned.arm, planned.task, run.fingerprint), planned.seed)
+            if twin != planned.seed:
+                run.state, run.error = "failed", f"identical to seed {twin}: not an independent run, counted once"
         cut = (run.episodes["truncated"] == 1) & (run.episodes["lives"] > 0)
-        run.episodes = run.episodes[~cut]
         rows.append(
             dict(zip(KEY, key, strict=True))
             | {
                 "steps": planned.steps,
+                "clock": clocks[planned.arm],
                 "hash": planned.hash,
                 "run_dir": planned.run_dir,
                 "state": run.state,
@@ -188,6 +210,7 @@ def load_store(store: Path, plan: Plan) -> Store:
                 "step": run.status.get("step"),
                 "wall_s": run.status.get("wall_s"),
                 "rate": run.status.get("rate"),
+                "params_sha256": run.fingerprint,
                 "cut_games": int(cut.sum()),
             }
         )
@@ -195,7 +218,7 @@ def load_store(store: Path, plan: Plan) -> Store:
             configs[key] = run.config
         if run.manifest:
             manifests[key] = run.manifest
-        for name, frame in (("episodes", run.episodes), ("metrics", run.metrics)):
+        for name, frame in (("episodes", run.episodes[~cut]), ("metrics", run.metrics)):
             if len(frame):
                 frames[name].append(frame.assign(arm=planned.arm, task=planned.task, seed=planned.seed))
     empty = {"episodes": [*KEY, *EPISODE_COLUMNS], "metrics": [*KEY, "step"]}
@@ -204,6 +227,11 @@ def load_store(store: Path, plan: Plan) -> Store:
         for name, parts in frames.items()
     }
     return Store(pd.DataFrame(rows), tidy["episodes"], tidy["metrics"], configs, manifests)
+
+
+def load_store(store: Path, plan: Plan) -> Store:
+    """Everything that the planned runs left in the store."""
+    return settle(plan, [load_run(store, planned) for planned in plan.runs])
 
 
 def count_states(runs: pd.DataFrame) -> dict[str, int]:

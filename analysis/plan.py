@@ -1,15 +1,16 @@
 """The frozen plan of a check at a scale: what was asked, before any run existed."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from bench.check_config import ClaimConfig
 from bench.errors import UserError
 
+Claim = ClaimConfig  # one set of rules for what is configured and for what is judged
 SCALES = ("smoke", "quick", "cpu", "gpu", "paper")  # from the smallest to the largest
-DIRECTIONS = ("greater", "less", "equal")
-NORMALISATIONS = ("human", "relative", "none")
 # Fraction of a game's human - random range that two scores may differ by and still agree. Ours, unsourced.
 REPORTED_MARGIN = 0.05
 
@@ -25,20 +26,11 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A statement about metric(A) - metric(B), or metric(A) alone, that was written down before the runs."""
+class Task:
+    """A task of the check: how it is classed, and the preset that it comes from (atari, classic, tabular, exact)."""
 
-    id: str
-    statement: str
-    source: str
-    contrast: tuple[str, ...]  # A and B, or A alone
-    metric: str
-    margin: float  # smallest difference that matters, in the claim's units
-    alpha: float
-    min_budget: float = 0.0  # fraction of the reported steps below which the claim stays undecided
-    direction: str = "greater"  # greater: A - B > margin; less: A - B < -margin; equal: |A - B| < margin
-    tasks: tuple[str, ...] | None = None  # None: all of the check
-    normalise: str | None = None  # human | relative | none; None: the metric's own (analysis.scores.METRICS)
+    tag: str
+    env: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +72,30 @@ class Plan:
     source: str
     scale: str
     scientific: bool  # False: the scale only shows that everything runs
-    steps: int
     arms: dict[str, Arm]
-    tasks: dict[str, str]  # task -> tag
+    tasks: dict[str, Task]
     claims: tuple[Claim, ...]
     reference: Reference | None
     runs: tuple[PlannedRun, ...]
     reference_config: dict[str, Any]  # arm -> algo and env of the reported experiment
+    tuning_seeds: int = 0  # the first seeds, on which best(...) and tuned(...) choose
 
-    @property
-    def budget_fraction(self) -> float | None:
-        """Planned steps per run over the steps of a reported run; None without a reported experiment."""
-        return self.steps / self.reference.steps if self.reference else None
+    def steps(self, arms: Iterable[str] | None = None, tasks: Iterable[str] | None = None) -> tuple[int, int] | None:
+        """Least and most planned steps of a run of these arms and tasks (None: of all); None where none is planned."""
+        arms, tasks = set(self.arms if arms is None else arms), set(self.tasks if tasks is None else tasks)
+        planned = [run.steps for run in self.runs if run.arm in arms and run.task in tasks]
+        return (min(planned), max(planned)) if planned else None
+
+    def budget_fraction(self, arms: Iterable[str], tasks: Iterable[str]) -> float | None:
+        """Least planned steps of these runs over the steps of a reported run.
+
+        None without a reported experiment, and for tasks that are not Atari games, as all reported ones are.
+        """
+        tasks = list(tasks)
+        steps = self.steps(arms, tasks)
+        if self.reference is None or steps is None or any(self.tasks[task].env != "atari" for task in tasks):
+            return None
+        return steps[0] / self.reference.steps
 
 
 def _known(cls: type, raw: dict[str, Any]) -> dict[str, Any]:
@@ -106,28 +110,12 @@ def _build(cls: Any, raw: dict[str, Any], where: str) -> Any:
 
 
 def _claim(raw: dict[str, Any], where: str) -> Claim:
-    unknown = sorted(set(raw) - {f.name for f in fields(Claim)})
-    if unknown:
-        raise UserError(
-            f"{where}: claim {raw.get('id')} has unknown keys {', '.join(unknown)}; "
-            f"known: {', '.join(f.name for f in fields(Claim))}"
-        )
-    claim: Claim = _build(Claim, raw | {"contrast": tuple(raw.get("contrast", ()))}, where)
-    if len(claim.contrast) not in (1, 2):
-        raise UserError(f"{where}: claim {claim.id} contrasts {claim.contrast}; it must name one arm or two")
-    if claim.direction not in DIRECTIONS:
-        raise UserError(
-            f"{where}: claim {claim.id} has direction {claim.direction!r}; allowed: {', '.join(DIRECTIONS)}"
-        )
-    if claim.normalise is not None and claim.normalise not in NORMALISATIONS:
-        raise UserError(
-            f"{where}: claim {claim.id} has normalise {claim.normalise!r}; allowed: {', '.join(NORMALISATIONS)}"
-        )
-    if claim.direction == "equal" and claim.margin <= 0:
-        raise UserError(f"{where}: claim {claim.id} is an equivalence claim; its margin must be above 0")
-    if not 0 < claim.alpha < 1 or claim.margin < 0:
-        raise UserError(f"{where}: claim {claim.id} needs 0 < alpha < 1 and margin >= 0")
-    return claim
+    known = [f.name for f in fields(Claim)]
+    unknown, absent = sorted(set(raw) - set(known)), [name for name in known if name not in raw]
+    if unknown or absent:
+        said = [f"{word} keys {', '.join(names)}" for word, names in (("unknown", unknown), ("no", absent)) if names]
+        raise UserError(f"{where}: claim {raw.get('id')} has {' and '.join(said)}; known: {', '.join(known)}")
+    return Claim(**raw)
 
 
 def _arm(name: str, raw: dict[str, Any], where: str) -> Arm:
@@ -141,7 +129,7 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
 
     Args: raw: content of the plan file; where: its name, for error sentences.
     """
-    missing = [key for key in ("check", "scale", "steps", "runs") if key not in raw]
+    missing = [key for key in ("check", "scale", "runs") if key not in raw]
     if missing:
         raise UserError(f"{where} lacks {', '.join(missing)}")
     check = raw["check"]
@@ -156,7 +144,10 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
     if unknown:
         raise UserError(f"{where} plans runs of unknown arms {', '.join(unknown)}; arms: {', '.join(check['arms'])}")
     planned_arms, planned_tasks = {run.arm for run in runs}, {run.task for run in runs}
-    tags = {task: str((extra or {}).get("tag", "")) for task, extra in check["tasks"].items()}
+    if strangers := sorted(planned_tasks - set(check["tasks"])):
+        raise UserError(
+            f"{where} plans runs of unknown tasks {', '.join(strangers)}; tasks: {', '.join(check['tasks'])}"
+        )
     reference = check.get("reference")
     return Plan(
         name=check["name"],
@@ -164,34 +155,56 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
         source=check["source"],
         scale=raw["scale"],
         scientific=bool(raw.get("scientific", raw["scale"] != "smoke")),
-        steps=int(raw["steps"]),
         arms={name: _arm(name, arm, where) for name, arm in check["arms"].items() if name in planned_arms},
-        tasks={task: tag for task, tag in tags.items() if task in planned_tasks}
-        | dict.fromkeys(sorted(planned_tasks - set(tags)), ""),
+        tasks={
+            name: _build(Task, task, f"{where}: task {name}")
+            for name, task in check["tasks"].items()
+            if name in planned_tasks
+        },
         claims=tuple(_claim(claim, where) for claim in check["claims"]),
         reference=_build(Reference, reference, where) if reference else None,
         runs=runs,
         reference_config=raw.get("reference_config") or {},
+        tuning_seeds=int(check.get("tuning_seeds", 0)),
     )
 
 
-def choose_scale(store: Path, check: str) -> tuple[str, list[str]]:
+def is_archive(root: Path) -> bool:
+    """True for a folder of packed results (`<check>-<scale>/plan.json`), False for a store of runs."""
+    return not (root / "checks").is_dir() and any(root.glob("*-*/plan.json"))
+
+
+def archive_folder(results: Path, check: str, scale: str) -> Path:
+    """Where the results of a check at a scale are packed."""
+    return results / f"{check}-{scale}"
+
+
+def planned(root: Path) -> dict[str, list[str]]:
+    """Check -> its planned scales, smallest first, of a store or of packed results."""
+    if is_archive(root):
+        pairs = [path.parent.name.rpartition("-")[::2] for path in root.glob("*-*/plan.json")]
+    else:
+        pairs = [(path.parent.name, path.stem) for path in root.glob("checks/*/*.json")]
+    rank = {name: i for i, name in enumerate(SCALES)}
+    ordered = sorted(pairs, key=lambda pair: (pair[0], rank.get(pair[1], -1), pair[1]))
+    return {check: [scale for name, scale in ordered if name == check] for check, _ in ordered}
+
+
+def choose_scale(root: Path, check: str) -> tuple[str, list[str]]:
     """The largest planned scale of a check and all that are planned (UserError when none is)."""
-    folder = store / "checks"
-    present = {path.stem for path in (folder / check).glob("*.json")}
-    if not present:
-        others = sorted(path.name for path in folder.glob("*") if any(path.glob("*.json")))
-        raise UserError(f"{store} holds no plan of check {check}; planned there: {', '.join(others) or 'nothing'}")
-    ordered = sorted(present, key=lambda name: (SCALES.index(name) if name in SCALES else -1, name))
-    return ordered[-1], ordered
+    found = planned(root)
+    if check not in found:
+        raise UserError(f"{root} holds no plan of check {check}; planned there: {', '.join(found) or 'nothing'}")
+    return found[check][-1], found[check]
 
 
-def read_plan(store: Path, check: str, scale: str) -> Plan:
-    """The frozen plan `store/checks/<check>/<scale>.json` (UserError naming what is there instead)."""
-    path = store / "checks" / check / f"{scale}.json"
+def read_plan(root: Path, check: str, scale: str) -> Plan:
+    """The frozen plan of a check, from a store or from packed results (UserError naming what is there instead)."""
+    archived = archive_folder(root, check, scale) / "plan.json"
+    path = archived if is_archive(root) else root / "checks" / check / f"{scale}.json"
     if not path.is_file():
-        _, present = choose_scale(store, check)
-        raise UserError(f"{store} holds no plan of {check} at scale {scale}; there is: {', '.join(present)}")
+        _, present = choose_scale(root, check)
+        raise UserError(f"{root} holds no plan of {check} at scale {scale}; there is: {', '.join(present)}")
     try:
         raw = json.loads(path.read_text())
     except json.JSONDecodeError as error:

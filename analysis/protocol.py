@@ -67,5 +67,8 @@ def differing(ours: Config, theirs: Config) -> list[Difference]:
 
 
 def env_differing(ours: Config, theirs: Config) -> list[Difference]:
-    """Differences in the environment alone: two arms of one contrast may differ in their algorithm only."""
-    return [item for item in differing(ours, theirs) if item.field.startswith("env.")]
+    """Differences in the environment alone: two arms of one contrast may differ in their algorithm only.
+
+    The number of actors is how data is gathered, not what a score means: a claim may be about it.
+    """
+    return [item for item in differing(ours, theirs) if item.field.startswith("env.") and item.field != "env.num_envs"]

@@ -1,4 +1,7 @@
-"""One self-contained report.html: figures inlined, no network, readable on a phone and on paper."""
+"""One self-contained report.html per check, figures inlined, and index.html with the claims of all of them.
+
+No network, readable on a phone and on paper.
+"""
 
 import base64
 import json
@@ -11,11 +14,12 @@ import jinja2
 
 from analysis import checks, tables
 from analysis.figures import Drawn
-from analysis.load import count_states
+from analysis.load import AGENT_STEPS, count_states
+from analysis.measure import VERDICTS
 from analysis.scores import METRICS
 from analysis.stats import small_n_sentence
 from analysis.study import Study
-from analysis.verdicts import percent
+from analysis.words import contrast_text, interval_text, number, percent
 from bench.files import write_atomically
 
 # Fields of a manifest that differ in every run, or that the run table already shows.
@@ -48,9 +52,9 @@ def _image(drawn: Drawn) -> dict[str, str]:
 
 
 def _lost(study: Study) -> list[dict[Hashable, Any]]:
-    """Runs that are not done or have no score, with the reason."""
+    """Runs that are not done, or play games and have no score, with the reason."""
     runs = study.scored
-    lost = runs[(runs["state"] != "done") | runs["score"].isna()]
+    lost = runs[(runs["state"] != "done") | (runs["score"].isna() & (runs["clock"] == AGENT_STEPS))]
     return [
         run
         | {
@@ -62,31 +66,59 @@ def _lost(study: Study) -> list[dict[Hashable, Any]]:
 
 
 def _run_rows(study: Study, metrics: tuple[str, ...]) -> list[dict[Hashable, Any]]:
-    return [run | {"values": [tables.number(run[name]) for name in metrics]} for run in study.scored.to_dict("records")]
+    return [run | {"values": [number(run[name]) for name in metrics]} for run in study.scored.to_dict("records")]
 
 
-def write_report(study: Study, drawn: list[Drawn]) -> Path:
-    """Write report.html beside the verdicts. Args: drawn: figures to inline."""
+def _environment() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": tables.number, "interval": tables.interval_text, "percent": percent}
+    environment.filters |= {"number": number, "interval": interval_text, "percent": percent}
+    environment.filters |= {"contrast": lambda names: contrast_text(names, "−"), "detectable": tables.detectable_text}
+    return environment
+
+
+def write_index(studies: list[Study]) -> Path:
+    """Write index.html beside the reports' folders: every claim of these studies, with links to the reports.
+
+    Args: studies: one or more, written to one place.
+    """
+    verdicts = Counter(verdict.verdict for study in studies for verdict in study.verdicts)
+    html = (
+        _environment()
+        .get_template("index.html")
+        .render(
+            studies=studies,
+            counts=[(name, verdicts[name]) for name in VERDICTS if verdicts[name]],
+            states={study.folder.name: count_states(study.store.runs) for study in studies},
+            metrics=METRICS,
+        )
+    )
+    return write_atomically(studies[0].folder.parent / "index.html", html)
+
+
+def write_report(study: Study, drawn: list[Drawn]) -> Path:
+    """Write report.html beside the verdicts. Args: drawn: figures to inline."""
     metrics = checks.view(study.plan.name).metrics
-    html = environment.get_template("report.html").render(
-        plan=study.plan,
-        counts=count_states(study.store.runs),
-        budget=tables.budget_sentence(study),
-        notes=tables.notes(study),
-        verdicts=study.verdicts,
-        metrics=METRICS,
-        games=tables.game_rows(study),
-        comparisons={(item.task, item.arm): item for item in study.comparisons},
-        figures=[_image(d) for d in drawn],
-        lost=_lost(study),
-        provenance=_provenance(study),
-        columns=metrics,
-        runs=_run_rows(study, metrics),
-        small_n=small_n_sentence(0),
+    html = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            plan=study.plan,
+            counts=count_states(study.store.runs),
+            budget=tables.budget_sentence(study),
+            notes=tables.notes(study),
+            verdicts=study.verdicts,
+            metrics=METRICS,
+            games=tables.game_rows(study),
+            comparisons={(item.task, item.arm): item for item in study.comparisons},
+            figures=[_image(d) for d in drawn],
+            lost=_lost(study),
+            provenance=_provenance(study),
+            columns=metrics,
+            runs=_run_rows(study, metrics),
+            small_n=small_n_sentence(0),
+        )
     )
     return write_atomically(study.folder / "report.html", html)

@@ -9,21 +9,37 @@ Rules (S = matched steps = the smallest number of planned steps among the runs o
   that finished in it, an empty bin keeps the last value, and bins before the run's first finished game have
   none (no extrapolation). The area is the mean over the bins from `auc_from` on: the first bin at which every
   scored run of the task, in any arm, has a value, so that all runs average over the same steps.
-* `d_variance`, `pg_variance`: log10 of the mean over policy versions up to S of d_var, pg_var (blank rows are
-  not measured). A difference of 1 is a factor of 10. A mean of 0 has no logarithm: not measured.
-* `d_variance_ratio`, `pg_variance_ratio`: mean over policy versions up to S of log10(full / 1-step), both measured on
-  the same batch with the same parameters.
-* `entropy`: mean over policy versions up to S. `coverage`: last value up to S (a running count).
+* `worst_drop`: largest fall of the binned curve below its running maximum, task-normalised, 0 or more.
+* `collapsed`: 1 if the final score is below half of the curve's maximum, both task-normalised and counted from 0
+  (random), else 0.
+
+From metrics.csv, over the rows (policy versions; instances of proposition1) up to S; blank rows are not measured:
+
+* `d_variance`, `pg_variance`: log10 of the mean of d_var, pg_var. A difference of 1 is a factor of 10. A mean of 0 has
+  no logarithm: not measured.
+* `d_variance_ratio`, `pg_variance_ratio`: mean of log10(full / 1-step), both measured on the same batch with the same
+  parameters.
+* `entropy`, `shift`, `exact_auc` (of exact_return): means. `coverage` (a running count), `exact_return`: last values.
+* `bias`: mean log10 delta2. `bias_matched`: the same at matched return: mean over those tenths of exact_return that
+  every arm of the task and seed has rows in. `bias_rank`: Spearman's correlation of kl_exact with delta2.
+* `bound_ratio`, `bound_ratio_stale`: log10 of the largest delta2 / (c D); `bound_ratio_median`: of the median.
+* `fresh_bias_rank`: Spearman's correlation of kl with fresh_bias2. `fresh_bias_ratio`: log10 of mean fresh_bias2 over
+  mean fresh_noise2.
+
+Runs that play no games (proposition1, exact_ascent) count instances or updates; their S is the smallest number planned
+among the task's runs of that kind.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import reported
-from analysis.load import RunKey, Store, by_run, run_records
+from analysis.load import AGENT_STEPS, RunKey, Store, by_run, run_records
+from analysis.ranges import task_range
+from analysis.run_metrics import Rows, collapsed, matched_bias, version_metrics, worst_drop
 
 WINDOW = 0.1
 GRID = 100
@@ -33,28 +49,37 @@ Curves = dict[RunKey, np.ndarray]  # binned score curve `[GRID]` by (arm, task, 
 
 @dataclass(frozen=True)
 class Metric:
-    """A per-run number: how it is printed, its default normalisation, its column in metrics.csv if any."""
+    """A per-run number: how it is printed and its default normalisation (`analysis.ranges.unit_of`)."""
 
     label: str
     unit: str
     normalise: str
-    column: str | None = None
-    over: str | None = None  # column that it is divided by, row by row
+    ends: tuple[float, ...] = ()  # smallest and largest value that a lost run could have had, where they are known
+    binary: bool = False  # 0 or 1
 
 
 METRICS = {
-    "score": Metric("final score", "raw game score", "human"),
-    "auc": Metric("area under the learning curve", "raw game score", "human"),
-    "d_variance": Metric("variance of the divergence estimate", "log10", "none", "d_var"),
-    "pg_variance": Metric("variance of the policy gradient", "log10", "none", "pg_var"),
-    "d_variance_ratio": Metric(
-        "variance of D, full over 1-step, same batch", "log10", "none", "d_var_full", "d_var_1step"
-    ),
-    "pg_variance_ratio": Metric(
-        "variance of the policy gradient, full over 1-step, same batch", "log10", "none", "pg_var_full", "pg_var_1step"
-    ),
-    "entropy": Metric("policy entropy", "nats", "none", "entropy"),
-    "coverage": Metric("distinct observations", "count", "none", "coverage"),
+    "score": Metric("final score", "raw score", "task"),
+    "auc": Metric("area under the learning curve", "raw score", "task"),
+    "worst_drop": Metric("largest fall of the learning curve", "task-normalised", "none", (0.0,)),
+    "collapsed": Metric("ended below half of its own best", "share of runs", "none", (0.0, 1.0), binary=True),
+    "d_variance": Metric("variance of the divergence estimate", "log10", "none"),
+    "pg_variance": Metric("variance of the policy gradient", "log10", "none"),
+    "d_variance_ratio": Metric("variance of D, full over 1-step, same batch", "log10", "none"),
+    "pg_variance_ratio": Metric("variance of the policy gradient, full over 1-step, same batch", "log10", "none"),
+    "entropy": Metric("policy entropy", "nats", "none"),
+    "coverage": Metric("distinct observations", "count", "none"),
+    "exact_return": Metric("exact return of the last policy", "0 uniform, 1 optimal", "none", (0.0, 1.0)),
+    "exact_auc": Metric("mean exact return", "0 uniform, 1 optimal", "none", (0.0, 1.0)),
+    "shift": Metric("distance of the state distributions", "L1", "none", (0.0, 2.0)),
+    "bias": Metric("squared bias of the gradient", "log10", "none"),
+    "bias_matched": Metric("squared bias of the gradient at matched return", "log10", "none"),
+    "bias_rank": Metric("rank correlation of KL with the squared bias", "Spearman", "none", (-1.0, 1.0)),
+    "bound_ratio": Metric("largest squared bias over its bound", "log10", "none"),
+    "bound_ratio_median": Metric("median squared bias over its bound", "log10", "none"),
+    "bound_ratio_stale": Metric("largest squared bias over its bound, oldest data of the replay", "log10", "none"),
+    "fresh_bias_rank": Metric("rank correlation of KL with the replay's squared bias", "Spearman", "none", (-1.0, 1.0)),
+    "fresh_bias_ratio": Metric("replay's squared bias over its noise floor", "log10", "none"),
 }
 
 
@@ -85,42 +110,16 @@ def binned_curve(steps: np.ndarray, returns: np.ndarray, end: float, bins: int =
     return np.where(last >= 0, curve[np.maximum(last, 0)], math.nan)
 
 
-def _log10(value: float) -> float:
-    return math.log10(value) if value > 0 else math.nan
-
-
-def _mean_log_ratio(rows: pd.DataFrame, above: str, below: str) -> float:
-    """Mean of log10(above / below) over the rows that have both; NaN where none has, or where one is 0."""
-    if above not in rows.columns or below not in rows.columns:
-        return math.nan
-    both = rows[[above, below]].dropna().to_numpy(float)
-    return float(np.log10(both[:, 0] / both[:, 1]).mean()) if len(both) and (both > 0).all() else math.nan
-
-
-def version_metrics(rows: pd.DataFrame, end: float) -> dict[str, float]:
-    """The metrics that come from metrics.csv. Args: rows: of one run; end: S."""
-    numbers: dict[str, float] = {}
-    for name, metric in METRICS.items():
-        if metric.column is None:
-            continue
-        if metric.over is not None:
-            numbers[name] = _mean_log_ratio(rows[rows["step"] <= end], metric.column, metric.over)
-            continue
-        present = metric.column in rows.columns
-        values = rows.loc[rows["step"] <= end, metric.column].dropna().to_numpy(float) if present else np.empty(0)
-        if len(values) == 0:
-            numbers[name] = math.nan
-        elif metric.unit == "log10":
-            numbers[name] = _log10(float(values.mean()))
-        else:
-            numbers[name] = float(values[-1] if name == "coverage" else values.mean())
-    return numbers
+def run_ends(runs: pd.DataFrame) -> list[int]:
+    """S of every run: the least planned steps among the runs of its task that count the same."""
+    return [int(least) for least in runs.groupby(["task", "clock"])["steps"].transform("min")]
 
 
 def matched_steps(runs: pd.DataFrame) -> dict[str, int]:
-    """Task -> S, the agent steps that every planned run of the task covers."""
-    least = runs.groupby("task")["steps"].min()
-    return {str(task): int(least[task]) for task in least.index}
+    """Task -> S in agent steps; of a task without any run on the agent's clock, S of the runs that it has."""
+    playing = runs[runs["clock"] == AGENT_STEPS]
+    least = runs.groupby("task")["steps"].min().to_dict() | playing.groupby("task")["steps"].min().to_dict()
+    return {str(task): int(end) for task, end in least.items()}
 
 
 def run_curves(store: Store) -> Curves:
@@ -134,6 +133,14 @@ def run_curves(store: Store) -> Curves:
     return curves
 
 
+def task_ranges(store: Store) -> dict[str, tuple[float, float]]:
+    """Task -> (raw score that counts as 0, as 1); NaN where it has none or nothing was run on it."""
+    envs: dict[str, dict[str, Any]] = {}
+    for (_, task, _), config in store.configs.items():
+        envs.setdefault(task, config.get("env") or {})
+    return {str(task): task_range(str(task), envs.get(str(task))) for task in store.runs["task"].unique()}
+
+
 def _area_starts(curves: Curves) -> dict[str, int]:
     """Task -> first bin at which all its scored runs have a value."""
     starts: dict[str, int] = {}
@@ -142,51 +149,65 @@ def _area_starts(curves: Curves) -> dict[str, int]:
     return starts
 
 
+def _from_games(
+    games: pd.DataFrame | None, end: int, curve: np.ndarray | None, start: int, ends: tuple[float, float]
+) -> dict[str, object]:
+    """What a run's games say. Args: end: S; start: first bin of the area; ends: the task's range."""
+    row: dict[str, object] = {"score_rule": "no finished game"}
+    if games is None:
+        return row
+    steps, returns = games["step"].to_numpy(float), games["return"].to_numpy(float)
+    score, row["score_rule"] = final_score(steps, returns, (1 - WINDOW) * end, end)
+    row |= {"score": score, "games": int((steps <= end).sum())}
+    if curve is not None:
+        low, high = ends
+        normal = (curve - low) / (high - low)
+        row["auc"], row["auc_from"] = float(curve[start:].mean()), start * end / GRID
+        row["worst_drop"] = worst_drop(normal)
+        row["collapsed"] = collapsed((score - low) / (high - low), normal)
+    return row
+
+
+def _matched_biases(versions: dict[RunKey, Rows]) -> dict[RunKey, float]:
+    """bias_matched of every run that has one."""
+    groups: dict[tuple[str, int], dict[str, Rows]] = {}
+    for (arm, task, seed), rows in versions.items():
+        if "delta2" in rows and "exact_return" in rows:
+            groups.setdefault((task, seed), {})[arm] = rows
+    return {
+        (arm, task, seed): value for (task, seed), arms in groups.items() for arm, value in matched_bias(arms).items()
+    }
+
+
 def score_runs(store: Store, curves: Curves) -> pd.DataFrame:
     """One row per planned run: `store.runs` plus a column per metric, NaN where a run has no such number.
 
-    Further columns: `end` (S), `games` (finished up to S), `score_rule`, `auc_from` (agent steps).
+    Further columns: `end` (S), `games` (finished up to S), `score_rule`, `auc_from` (agent steps), `range_low` and
+    `range_high` (raw scores that count as 0 and as 1 on the task).
     Args: curves: as from `run_curves`.
     """
-    ends, games, versions = matched_steps(store.runs), by_run(store.episodes), by_run(store.metrics)
-    starts = _area_starts(curves)
-    rows = []
-    for key, run in run_records(store.runs):
-        end = ends[key[1]]
+    games, tables, starts, ranges = (
+        by_run(store.episodes),
+        by_run(store.metrics),
+        _area_starts(curves),
+        task_ranges(store),
+    )
+    runs = list(zip(run_records(store.runs), run_ends(store.runs), strict=True))
+    columns = [name for name in store.metrics.columns if name not in ("arm", "task", "seed")]
+    versions: dict[RunKey, Rows] = {}
+    for (key, run), end in runs:
+        if run["state"] == "done" and key in tables:
+            part = tables[key]
+            part = part[part["step"] <= end]
+            versions[key] = {name: part[name].to_numpy(float) for name in columns}
+    biases, rows = _matched_biases(versions), []
+    for (key, run), end in runs:
         row: dict[str, object] = dict.fromkeys(METRICS, math.nan)
         row |= {"end": end, "games": 0, "score_rule": "", "auc_from": math.nan}
+        row["range_low"], row["range_high"] = ranges[key[1]]
         if run["state"] == "done":
-            part = games.get(key)
-            if part is None:
-                row["score_rule"] = "no finished game"
-            else:
-                steps, returns = part["step"].to_numpy(float), part["return"].to_numpy(float)
-                row["score"], row["score_rule"] = final_score(steps, returns, (1 - WINDOW) * end, end)
-                row["games"] = int((steps <= end).sum())
-            if key in curves:
-                row["auc"] = float(curves[key][starts[key[1]] :].mean())
-                row["auc_from"] = starts[key[1]] * end / GRID
-            if key in versions:
-                row |= version_metrics(versions[key], end)
+            row |= _from_games(games.get(key), end, curves.get(key), starts.get(key[1], 0), ranges[key[1]])
+            row |= version_metrics(versions[key]) if key in versions else {}
+            row["bias_matched"] = biases.get(key, math.nan)
         rows.append(row)
     return pd.concat([store.runs.reset_index(drop=True), pd.DataFrame(rows)], axis=1)
-
-
-def human_normalised(value: np.ndarray, game: str) -> np.ndarray | None:
-    """(value - random) / (human - random); None for a game without a human score."""
-    if game not in reported.human_random():
-        return None
-    human, random = reported.human_random()[game]
-    return (value - random) / (human - random)
-
-
-def relative_score(proposed: float, baseline: float, human: float | None, random: float) -> float | None:
-    """The DAPO paper's relative score: (proposed - baseline) / (max(human, baseline) - random).
-
-    Source: Wang et al. 2019, Figure 1; the authors' tools/atari.R. Without a human score the denominator uses
-    the baseline alone, as the paper does. None when the denominator is not positive (their VideoPinball).
-    Args: raw scores; random: the baseline's first bin in the paper, the random agent's score where it is
-    known.
-    """
-    scale = max(human, baseline) - random if human is not None else baseline - random
-    return (proposed - baseline) / scale if scale > 0 else None

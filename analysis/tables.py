@@ -4,30 +4,21 @@ import csv
 import io
 import json
 import math
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from analysis import checks, reported
-from analysis.load import KEY, count_states, run_records
-from analysis.scores import METRICS, relative_score
+from analysis.load import AGENT_STEPS, KEY, count_states, run_records
+from analysis.measure import Verdict
+from analysis.plan import Plan
+from analysis.ranges import relative_score
+from analysis.scores import METRICS
 from analysis.stats import small_n_sentence
 from analysis.study import Study
-from analysis.verdicts import Verdict, percent, unscientific
+from analysis.words import interval_text, markdown, number, percent, unscientific
 from bench.files import write_atomically
 
-WIDTH = 100
-VERDICT_COLUMNS = (
-    ("claim", 24),
-    ("verdict", 15),
-    ("A - B [interval]", 28),
-    ("n", 4),
-    ("runs", 11),
-    ("p Holm", 8),
-)
 TABLE_COLUMNS = (
     "task",
     "tag",
@@ -57,25 +48,22 @@ TABLE_COLUMNS = (
 )
 
 
-def number(value: Any, digits: int = 4) -> str:
-    """A number for reading; a dash for none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
-
-
-def interval_text(interval: list[float] | None) -> str:
-    """[low, high] for reading; a dash for none."""
-    return f"[{number(interval[0])}, {number(interval[1])}]" if interval else "-"
-
-
 def budget_sentence(study: Study) -> str:
-    """How much of the reported budget the runs cover."""
-    fraction = study.plan.budget_fraction
-    covers = f"{study.plan.steps:,} agent steps per run"
-    if fraction is None or study.plan.reference is None:
-        return f"{covers}; the check repeats no reported experiment."
-    return f"{covers}: {percent(fraction)} of the {study.plan.reference.steps:,.0f} of a reported run."
+    """How long the runs are, and how much of the reported budget they cover."""
+    plan, spent = study.plan, []
+    for clock, runs in study.store.runs.groupby("clock"):
+        least, most = int(runs["steps"].min()), int(runs["steps"].max())
+        spent.append(f"{least:,} {clock} per run" if least == most else f"{least:,} to {most:,} {clock} per run")
+    covers = "; ".join(spent)
+    fraction = reported_fraction(plan)
+    if fraction is None or plan.reference is None:
+        return f"{covers}; no reported run to measure them by."
+    return f"{covers}: {percent(fraction)} of the {plan.reference.steps:,.0f} of a reported run."
+
+
+def reported_fraction(plan: Plan) -> float | None:
+    """Least planned steps on the plan's Atari games over those of a reported run; None where there are none."""
+    return plan.budget_fraction(plan.arms, [name for name, task in plan.tasks.items() if task.env == "atari"])
 
 
 def mixed_sources(study: Study) -> list[str]:
@@ -128,9 +116,9 @@ def verdicts_data(study: Study) -> dict[str, Any]:
         "scale": plan.scale,
         "question": plan.question,
         "source": plan.source,
-        "steps": plan.steps,
+        "steps": list(plan.steps() or ()),
         "reference_steps": plan.reference.steps if plan.reference else None,
-        "budget_fraction": plan.budget_fraction,
+        "budget_fraction": reported_fraction(plan),
         "runs": count_states(study.store.runs),
         "notes": notes(study),
         "claims": [asdict(verdict) for verdict in study.verdicts],
@@ -142,7 +130,7 @@ def verdicts_data(study: Study) -> dict[str, Any]:
 
 def _relative(study: Study, task: str, means: dict[str, float], arm: str) -> float | None:
     """The paper's relative score of an arm over the check's baseline, percent."""
-    baseline = checks.view(study.plan.name).baseline
+    baseline = checks.view(study.plan.name).baseline if study.plan.name in checks.names() else None
     known = reported.human_random().get(task)
     if baseline is None or arm == baseline or known is None:
         return None
@@ -152,14 +140,14 @@ def _relative(study: Study, task: str, means: dict[str, float], arm: str) -> flo
 
 
 def game_rows(study: Study) -> list[dict[str, Any]]:
-    """One row per task and arm: our runs, and the paper's number at matched samples where there is one."""
+    """One row per task and arm that plays games: our runs, and the paper's number at matched samples, if it has one."""
     compared = {(item.task, item.arm): item for item in study.comparisons}
     rows = []
     for task, tag in study.plan.tasks.items():
         of_task = study.scored[study.scored["task"] == task]
         means = {str(arm): float(part["score"].mean()) for arm, part in of_task.groupby("arm")}
         for name, arm in study.plan.arms.items():
-            runs = of_task[of_task["arm"] == name]
+            runs = of_task[(of_task["arm"] == name) & (of_task["clock"] == AGENT_STEPS)]
             if runs.empty:
                 continue
             item = compared.get((task, name))
@@ -203,49 +191,35 @@ def _csv(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
     return text.getvalue()
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
 def table_markdown(study: Study) -> str:
     """The verdicts and the per-game table for a README."""
     verdicts = [
-        [v.id, v.verdict, number(v.estimate), interval_text(v.interval), str(v.n), runs_text(v), v.reason]
+        [
+            v.id,
+            v.verdict,
+            number(v.estimate),
+            interval_text(v.interval),
+            number(v.detectable, 3),
+            str(v.n),
+            runs_text(v),
+            v.reason,
+        ]
         for v in study.verdicts
     ]
-    games = [
-        [
-            row["task"],
-            row["label"],
-            number(row["score_mean"]),
-            f"{row['n_score']}/{row['planned']}",
-            number(row["matched_mean"]),
-            number(row["paper_median"]),
-            row["paper_label"] or "-",
-            row["reason"],
-        ]
-        for row in game_rows(study)
-    ]
+    header = ["task", "arm", "our score (last tenth)", "n"]
+    theirs = ["ours in the paper's bin", "paper's median", "label", "reason"] if study.comparisons else []
+    games = []
+    for row in game_rows(study):
+        ours = [row["task"], row["label"], number(row["score_mean"]), f"{row['n_score']}/{row['planned']}"]
+        paper = [number(row["matched_mean"]), number(row["paper_median"]), row["paper_label"] or "-", row["reason"]]
+        games.append(ours + paper[: len(theirs)])
     parts = [
         f"# {study.plan.name}, scale {study.plan.scale}",
         study.plan.question,
         budget_sentence(study),
-        _markdown(["claim", "verdict", "A - B", "interval", "n", "runs", "reason"], verdicts),
+        markdown(["claim", "verdict", "estimate", "interval", "80 % power from", "n", "runs", "reason"], verdicts),
         *notes(study),
-        _markdown(
-            [
-                "task",
-                "arm",
-                "our score (last tenth)",
-                "n",
-                "ours in the paper's bin",
-                "paper's median",
-                "label",
-                "reason",
-            ],
-            games,
-        ),
+        *([markdown(header + theirs, games)] if games else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -257,45 +231,17 @@ def runs_text(verdict: Verdict) -> str:
     return f"{verdict.runs.get('used', 0)}/{verdict.runs.get('planned', 0)}{marks}"
 
 
-def _row(cells: list[str]) -> str:
-    wrapped = [textwrap.wrap(cell, width) or [""] for cell, (_, width) in zip(cells, VERDICT_COLUMNS, strict=True)]
-    height = max(map(len, wrapped))
-    lines = [[column[i] if i < len(column) else "" for column in wrapped] for i in range(height)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, (_, width) in zip(line, VERDICT_COLUMNS, strict=True)).rstrip()
-        for line in lines
-    )
+def detectable_text(verdict: Verdict) -> str:
+    """The difference that the seeds can find, and whether the margin is one; empty without a spread."""
+    if verdict.detectable is None:
+        return ""
+    enough = {True: ", enough for the margin", False: ", too few for the margin", None: ""}[verdict.powered]
+    return f"{verdict.n} seeds find a difference of {number(verdict.detectable, 3)} with 80 % power{enough}."
 
 
-def verdict_text(study: Study) -> str:
-    """The verdict table for a terminal, at most WIDTH columns."""
-    counts = count_states(study.store.runs)
-    lines = [
-        f"{study.plan.name}, scale {study.plan.scale}",
-        *textwrap.wrap(study.plan.question, WIDTH),
-        *textwrap.wrap(budget_sentence(study), WIDTH),
-        "runs: " + ", ".join(f"{count} {state}" for state, count in counts.items()),
-        "",
-        _row([name for name, _ in VERDICT_COLUMNS]),
-        "-" * WIDTH,
-    ]
-    for v in study.verdicts:
-        estimate = number(v.estimate) + (f" {interval_text(v.interval)}" if v.interval else "")
-        lines.append(_row([v.id, v.verdict, estimate, str(v.n), runs_text(v), number(v.p_holm, 2)]))
-        about = (
-            f"{' - '.join(v.contrast)}, {METRICS[v.metric].label} ({v.unit}), {v.direction}, "
-            f"margin {v.margin:g}. {v.reason} {v.power_note}"
-        ).strip()
-        lines += textwrap.wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    ")
-    labels = pd.Series([item.label for item in study.comparisons], dtype=str).value_counts().sort_index()
-    if len(labels):
-        lines += [
-            "",
-            "against the paper's curves: " + ", ".join(f"{count} {name}" for name, count in labels.items()),
-        ]
-    for note in notes(study):
-        lines += ["", *textwrap.wrap(note, WIDTH)]
-    return "\n".join(lines)
+def verdicts_json(study: Study) -> str:
+    """verdicts.json."""
+    return json.dumps(verdicts_data(study), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write_tables(study: Study) -> list[Path]:
@@ -303,7 +249,7 @@ def write_tables(study: Study) -> list[Path]:
     counted = ("state", "error", "step", "end", "games", "cut_games", "score_rule", "auc_from")
     runs = study.scored[[*KEY, *counted, *METRICS, "run_dir"]]
     content = {
-        "verdicts.json": json.dumps(verdicts_data(study), indent=1, sort_keys=True, allow_nan=False) + "\n",
+        "verdicts.json": verdicts_json(study),
         "table.csv": _csv(game_rows(study), TABLE_COLUMNS),
         "table.md": table_markdown(study),
         "runs.csv": runs.to_csv(index=False, lineterminator="\n"),

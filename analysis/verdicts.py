@@ -1,66 +1,36 @@
 """Claims -> verdicts: supported | refuted | inconclusive | not run | not comparable.
 
-A claim is about D = metric(A) - metric(B), paired by task and seed. With the (1 - alpha) interval [low, high]
-of D:
+A claim is about D = metric(A), or metric(A) - metric(B), or (A - B) - (C - D), paired by task and seed
+(analysis.cells); arms that it chooses are chosen on other seeds (analysis.selection). With the (1 - alpha) interval
+[low, high] of D:
 
 * greater: supported when low > margin, refuted when high < margin;
 * less: supported when high < -margin, refuted when low > -margin;
 * equal: supported when -margin < low and high < margin, refuted when low > margin or high < -margin;
 
-and in each case only if the Holm-adjusted two-sided p value against that margin is below alpha (all claims of
-the check are the family; a claim without runs enters with p = 1). Otherwise inconclusive.
+and in each case only if the Holm-adjusted two-sided p value against that margin is below alpha. The family are the
+claims of the check that are planned at this scale (all their arms, and a task that all of them play) and that a p value
+decides; a planned claim without runs enters with p = 1. Otherwise inconclusive.
+
+* every_below is a universal statement over runs: supported when D < margin in every planned run, refuted by a single
+  run with D >= margin. Its p is 0 when decided and 1 when not, by this rule, and it is no member of the family.
 
 Lost runs are imputed at their worst (analysis.cells).
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats as sp
 
 from analysis import stats
-from analysis.cells import Cells, claim_cells, claim_estimate
+from analysis.cells import Cells
 from analysis.load import RunKey
-from analysis.paper import paper_estimate
+from analysis.measure import Measured, Verdict, is_planned, measure
 from analysis.plan import Claim, Plan
-from analysis.protocol import Config, env_differing
-from bench.errors import UserError
-
-VERDICTS = ("supported", "refuted", "inconclusive", "not run", "not comparable")
-
-
-@dataclass(kw_only=True)
-class Verdict:
-    """A judged claim; every field is printed, `reason` in words."""
-
-    id: str
-    statement: str
-    source: str
-    contrast: list[str]
-    metric: str
-    unit: str
-    direction: str
-    margin: float
-    alpha: float
-    min_budget: float
-    budget_fraction: float | None
-    verdict: str = "not run"
-    reason: str = ""
-    estimate: float | None = None
-    interval: list[float] | None = None
-    interval_kind: str = ""
-    n: int = 0  # seeds per task in the interval
-    pairs: int = 0  # pairs (task, seed) with both numbers
-    paper_estimate: float | None = None  # the same statistic of the paper's own curves at these steps
-    p: float | None = None
-    p_holm: float | None = None
-    probability_of_improvement: float | None = None
-    seeds_for_80_power: int | None = None
-    power_note: str = ""
-    runs: dict[str, int] = field(default_factory=dict)
-    tasks: list[dict[str, Any]] = field(default_factory=list)
+from analysis.protocol import Config
+from analysis.words import loss_sentence, percent, unscientific
 
 
 def p_against(estimate: stats.Estimate, claim: Claim) -> float:
@@ -81,49 +51,12 @@ def position(low: float, high: float, claim: Claim) -> str:
     return "supported" if supported else "refuted" if refuted else "inconclusive"
 
 
-def _run_counts(scored: pd.DataFrame, claim: Claim, cells: Cells) -> dict[str, int]:
-    rows = scored[scored["arm"].isin(claim.contrast) & scored["task"].isin(cells.tasks)]
-    counts = {state: int((rows["state"] == state).sum()) for state in ("failed", "running", "missing")}
-    unscored = int(((rows["state"] == "done") & rows[claim.metric].isna()).sum())
-    unplanned = cells.planned - len(rows)
-    return {
-        "planned": cells.planned,
-        "used": cells.used,
-        **counts,
-        "unscored": unscored,
-        "unpaired": unplanned,
-    }
-
-
-def _task_rows(cells: Cells, alpha: float) -> list[dict[str, Any]]:
-    """What each task says on its own: means, difference, Student-t interval (n >= 2)."""
-    rows = []
-    for j, task in enumerate(cells.tasks):
-        a, b = cells.a[:, j], cells.b[:, j]
-        both = np.isfinite(a) & np.isfinite(b)
-        d = (a - b)[both]
-        estimate = stats.student_t(d, alpha) if len(d) >= 2 else None
-        rows.append(
-            {
-                "task": task,
-                "n": len(d),
-                "planned": len(cells.seeds),
-                "mean_a": stats.mean(a[both]) if len(d) else None,
-                "mean_b": stats.mean(b[both]) if len(d) else None,
-                "difference": stats.mean(d) if len(d) else None,
-                "interval": [estimate.low, estimate.high] if estimate else None,
-            }
-        )
-    return rows
-
-
-def _power(verdict: Verdict, estimate: stats.Estimate, claim: Claim, family: int) -> None:
+def _power(verdict: Verdict, estimate: stats.Estimate, claim: Claim, alpha: float) -> None:
     """Seeds per arm that 80 % power would need if the true difference were the estimated one."""
     if claim.direction == "equal":
         distance = claim.margin - abs(estimate.value)
     else:
         distance = estimate.value - (claim.margin if claim.direction == "greater" else -claim.margin)
-    alpha = claim.alpha / family
     if estimate.sd == 0 or not math.isfinite(distance):
         verdict.power_note = "Seeds for 80 % power unknown: no spread to reckon with."
         return
@@ -137,123 +70,71 @@ def _power(verdict: Verdict, estimate: stats.Estimate, claim: Claim, family: int
     )
 
 
-def _blank(claim: Claim, plan: Plan, unit: str) -> Verdict:
-    return Verdict(
-        id=claim.id,
-        statement=claim.statement,
-        source=claim.source,
-        contrast=list(claim.contrast),
-        metric=claim.metric,
-        unit=unit,
-        direction=claim.direction,
-        margin=claim.margin,
-        alpha=claim.alpha,
-        min_budget=claim.min_budget,
-        budget_fraction=plan.budget_fraction,
-    )
+def _detectable(verdict: Verdict, estimate: stats.Estimate, claim: Claim, alpha: float) -> None:
+    """The smallest difference from the margin that these seeds find with 80 % power.
+
+    Of an equivalence: the smallest margin within which equal arms are found equal with 80 % power (90 % on each side).
+    """
+    if estimate.sd > 0:
+        power = 0.9 if claim.direction == "equal" else 0.8
+        verdict.detectable = stats.detectable_effect(estimate.n, alpha, power) * estimate.sd
+        verdict.powered = verdict.detectable <= claim.margin if claim.margin > 0 else None
 
 
-def _unjudgeable(claim: Claim, plan: Plan, cells: Cells, configs: dict[RunKey, Config]) -> tuple[str, str]:
-    """(verdict, reason) when no statistic could answer, else two empty strings."""
-    absent = [arm for arm in claim.contrast if arm not in plan.arms]
-    if absent:
-        return "not run", f"Arm {' and '.join(absent)} is not planned at scale {plan.scale}."
-    if not cells.tasks:
-        return "not run", f"None of its tasks ({', '.join(claim.tasks or ())}) is planned at scale {plan.scale}."
-    if cells.problem:
-        return "not comparable", f"{cells.problem}."
-    for task in cells.tasks:
-        first = [
-            next((c for (arm, t, _), c in configs.items() if arm == side and t == task), None)
-            for side in (claim.contrast[0], claim.contrast[-1])
-        ]
-        if first[0] is not None and first[1] is not None:
-            fields = env_differing(first[0], first[1])
-            if fields:
-                return "not comparable", (
-                    "The arms are played under different protocols on "
-                    f"{task}: {'; '.join(f'{f.field} {f.ours} and {f.theirs}' for f in fields)}."
-                )
-    return "", ""
-
-
-def _gates(claim: Claim, plan: Plan) -> list[str]:
-    """Sentences that forbid a scientific verdict, whatever the numbers say."""
+def _gates(claim: Claim, plan: Plan, verdict: Verdict, cells: Cells) -> list[str]:
+    """Reasons why the claim cannot be decided here, whatever the numbers say."""
     sentences = [] if plan.scientific else [unscientific(plan)]
-    if claim.min_budget > 0 and plan.budget_fraction is None:
-        raise UserError(f"claim {claim.id} has min_budget {claim.min_budget}, but the check names no reference")
-    if plan.budget_fraction is not None and plan.budget_fraction < claim.min_budget:
+    fraction = verdict.budget_fraction
+    if claim.min_budget > 0 and fraction is None:
         sentences.append(
-            f"The runs cover {percent(plan.budget_fraction)} of the paper's budget; "
-            f"the claim needs {percent(claim.min_budget)}."
+            f"The claim needs {percent(claim.min_budget)} of a reported run, of which these tasks have none."
         )
+    elif fraction is not None and fraction < claim.min_budget:
+        sentences.append(
+            f"The runs cover {percent(fraction)} of the paper's budget; the claim needs {percent(claim.min_budget)}."
+        )
+    if any(choice.is_open for choice in cells.choices):
+        sentences.append("Tuning runs that lack a number leave open which arm it is about.")
     return sentences
 
 
-def unscientific(plan: Plan) -> str:
-    """What stands beside every number of a scale that decides nothing."""
-    return f"Scale {plan.scale} says nothing scientific: it only shows that everything runs."
-
-
-def percent(fraction: float) -> str:
-    """A fraction for reading: enough digits to be no zero."""
-    return f"{100 * fraction:.3g} %"
-
-
-def _loss_sentence(runs: dict[str, int]) -> str:
-    words = {
-        "failed": "failed",
-        "missing": "missing",
-        "running": "not finished",
-        "unscored": "without a number",
-        "unpaired": "not planned in one of the arms",
-    }
-    parts = [f"{runs[key]} {word}" for key, word in words.items() if runs[key]]
-    return (
-        f"{runs['planned'] - runs['used']} of {runs['planned']} runs lack a number ({', '.join(parts)})."
-        if parts
-        else ""
-    )
-
-
-def measure(
-    claim: Claim, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]
-) -> tuple[Verdict, stats.Estimate | None]:
-    """Everything about one claim that does not need the other claims."""
-    cells = claim_cells(scored, claim)
-    verdict = _blank(claim, plan, cells.unit)
-    verdict.runs = _run_counts(scored, claim, cells)
-    verdict.verdict, verdict.reason = _unjudgeable(claim, plan, cells, configs)
-    if verdict.verdict:
-        return verdict, None
-    verdict.tasks = _task_rows(cells, claim.alpha)
-    verdict.paper_estimate = paper_estimate(claim, plan, cells.tasks)
-    if verdict.runs["missing"] == verdict.runs["planned"]:
-        verdict.verdict, verdict.reason = "not run", "None of the planned runs exists."
-        return verdict, None
-    both = np.isfinite(cells.a) & np.isfinite(cells.b)
-    verdict.n, verdict.pairs = len(cells.seeds), int(both.sum())
-    if both.all() and verdict.n >= 2 and len(claim.contrast) == 2:
-        verdict.probability_of_improvement = stats.probability_of_improvement(cells.a, cells.b)
-    estimate = claim_estimate(cells, claim.alpha)
-    if estimate is None:
-        d = (cells.a - cells.b)[both]
-        if len(d):
-            verdict.estimate = stats.mean(d) if len(cells.tasks) == 1 else stats.iqm(d)
-        return verdict, None
-    verdict.estimate = None if math.isnan(estimate.value) else estimate.value
-    verdict.interval = [estimate.low, estimate.high]
-    verdict.interval_kind = f"{percent(1 - claim.alpha)} {estimate.kind}, paired by task and seed"
-    verdict.p = p_against(estimate, claim)
-    return verdict, estimate
-
-
-def _conclude(verdict: Verdict, estimate: stats.Estimate | None, claim: Claim, plan: Plan, family: int) -> None:
-    """Turn the interval and the adjusted p into a verdict and say why."""
-    sentences, loss = _gates(claim, plan), _loss_sentence(verdict.runs)
-    gated = bool(sentences)
+def _facts(cells: Cells, verdict: Verdict) -> list[str]:
+    """What a reader must know beside the numbers."""
+    sentences = [choice.sentence for choice in cells.choices if choice.sentence]
+    if cells.unplanned:
+        sentences.append(f"Not planned at this scale for all of its arms: {', '.join(cells.unplanned)}.")
+    if cells.left_out:
+        sentences.append(f"{cells.left_out} runs are of seeds not planned for all of its arms and tasks, and left out.")
     if verdict.paper_estimate is not None:
         sentences.append(f"The paper's own curves give {verdict.paper_estimate:.3g} at these steps.")
+    return sentences
+
+
+def _universal(measured: Measured, plan: Plan) -> None:
+    """Judge a statement about every run: one counterexample refutes it, only all runs support it."""
+    claim, cells, verdict = measured.claim, measured.cells, measured.verdict
+    present = cells.d[np.isfinite(cells.d)]
+    gates, loss = _gates(claim, plan, verdict, cells), loss_sentence(verdict.runs)
+    above, n = int((present >= claim.margin).sum()), len(present)
+    verdict.estimate = float(present.max()) if n else None
+    sentences = [*gates, *_facts(cells, verdict), *([loss] if loss else [])]
+    if n:
+        bound = 1.0 if above == n else float(sp.beta.ppf(0.95, above + 1, n - above))
+        sentences.append(
+            f"{above} of {n} runs are not below {claim.margin:g}: their share is at most {percent(bound)} "
+            "(exact, 95 %). The estimate is the largest value."
+        )
+    decided = "refuted" if above else "supported" if n and not loss else "inconclusive"
+    verdict.verdict = "inconclusive" if gates else decided
+    verdict.p = verdict.p_holm = 1.0 if verdict.verdict == "inconclusive" else 0.0
+    verdict.reason = " ".join(sentences)
+
+
+def _conclude(measured: Measured, plan: Plan, family: int) -> None:
+    """Turn the interval and the adjusted p into a verdict and say why."""
+    claim, cells, verdict, estimate = measured.claim, measured.cells, measured.verdict, measured.estimate
+    gates, loss = _gates(claim, plan, verdict, cells), loss_sentence(verdict.runs)
+    sentences = [*gates, *_facts(cells, verdict)]
     if loss:
         sentences += [loss, f"The estimate is that of the {verdict.pairs} pairs with both numbers."]
     verdict.verdict = "inconclusive"
@@ -261,7 +142,7 @@ def _conclude(verdict: Verdict, estimate: stats.Estimate | None, claim: Claim, p
         sentences.append(
             f"n = {verdict.n}: no interval."
             if verdict.n < 2
-            else "A task has no number in any arm: nothing to impute from, no interval."
+            else "An arm has no number on a task: nothing to impute from, no interval."
         )
         verdict.power_note = "Seeds for 80 % power unknown: no spread to reckon with."
     else:
@@ -278,10 +159,11 @@ def _conclude(verdict: Verdict, estimate: stats.Estimate | None, claim: Claim, p
             sentences.append(f"After Holm over {family} claims p = {verdict.p_holm:.3g} is not below {claim.alpha}.")
         elif where != "inconclusive" and loss:
             sentences.append("The worst-case imputation gives the same verdict.")
-        if where != "inconclusive" and adjusted and not gated:
+        _detectable(verdict, estimate, claim, claim.alpha / family)
+        if where != "inconclusive" and adjusted and not gates:
             verdict.verdict = where
         else:
-            _power(verdict, estimate, claim, family)
+            _power(verdict, estimate, claim, claim.alpha / family)
     verdict.reason = " ".join(sentences)
 
 
@@ -290,10 +172,16 @@ def judge(plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]) -> li
 
     Args: scored: as from `analysis.scores.score_runs`; configs: resolved configurations by (arm, task, seed).
     """
-    measured = [(claim, *measure(claim, plan, scored, configs)) for claim in plan.claims]
-    adjusted = stats.holm([1.0 if verdict.p is None else verdict.p for _, verdict, _ in measured])
-    for (claim, verdict, estimate), p_holm in zip(measured, adjusted, strict=True):
-        if not verdict.verdict:
-            verdict.p_holm = p_holm if estimate else None
-            _conclude(verdict, estimate, claim, plan, len(measured))
-    return sorted((verdict for _, verdict, _ in measured), key=lambda verdict: verdict.id)
+    measured = [measure(claim, plan, scored, configs) for claim in plan.claims]
+    family = [item for item in measured if item.claim.direction != "every_below" and is_planned(item.claim, plan)]
+    for item in measured:
+        if item.claim.direction == "every_below" and not item.verdict.verdict:
+            _universal(item, plan)
+        if item.estimate:
+            item.verdict.p = p_against(item.estimate, item.claim)
+    adjusted = stats.holm([1.0 if item.verdict.p is None else item.verdict.p for item in family])
+    for item, p_holm in zip(family, adjusted, strict=True):
+        if not item.verdict.verdict:
+            item.verdict.p_holm = p_holm if item.estimate else None
+            _conclude(item, plan, len(family))
+    return sorted((item.verdict for item in measured), key=lambda verdict: verdict.id)

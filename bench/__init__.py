@@ -1,1 +1,6 @@
-"""Reproducibility benchmark of DAPO (Wang et al., NeurIPS 2019) and DPO (Ma 2023): everything that makes runs."""
+"""Everything that makes runs."""
+
+import os
+
+# Linear solves of finite MDPs: several BLAS threads per run would fight over the cores, and change last bits.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -14,6 +14,18 @@ from bench import compose
 from bench.errors import UserError
 
 
+def make(arguments: list[str]) -> int:
+    """Make the run of these overrides in this process, without Hydra's command line. Returns its exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the run itself, and the suite then ends it too
+        signal.signal(number, _interrupt)
+    try:
+        return _make(compose.compose(arguments))
+    except UserError as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        return 130
+
+
 def _make(composed: DictConfig) -> int:
     """Make one run. Returns its exit status: Hydra would print a `UserError` raised here with a traceback."""
     from bench.run import run
@@ -68,7 +80,9 @@ def _require_writable(store: Path) -> None:
         raise UserError(f"the store {store} cannot be written")
 
 
-def _interrupt(_signal: int, _frame: Any) -> None:
+def _interrupt(number: int, _frame: Any) -> None:
+    for other in {number, signal.SIGTERM}:  # a second one would break off the record of the first
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -1,8 +1,10 @@
 """What can be configured of a check: its arms, tasks, budgets by scale, claims, and how its runs are executed."""
 
+import re
 from dataclasses import dataclass
 
-from bench.config import LoggerConfig, require, require_positive
+from bench.config import LoggerConfig
+from bench.errors import UserError, require, require_positive
 
 
 @dataclass(kw_only=True)
@@ -36,19 +38,20 @@ class ArmConfig:
 
 @dataclass(kw_only=True)
 class TaskConfig:
-    """A task of a check and how the authors class it."""
+    """A task of a check: where it comes from and how it is classed."""
 
+    env: str  # preset of conf/env
     tag: str
 
 
 @dataclass(kw_only=True)
-class BudgetConfig:
-    """What a check runs at one scale."""
+class BlockConfig:
+    """Arms x tasks x seeds that run for equally many steps; what a check runs at one scale is a list of them."""
 
     arms: list[str]
     tasks: list[str]
     seeds: int
-    steps: int  # agent steps per run
+    steps: int  # agent steps per run; instances of algo=proposition1, updates of algo=exact_ascent
     overrides: list[str]
 
     def __post_init__(self) -> None:
@@ -57,17 +60,55 @@ class BudgetConfig:
         require(bool(self.tasks), "check.scales.tasks", self.tasks, "one task and more")
 
 
+@dataclass(kw_only=True)
+class BudgetConfig:
+    """What a check runs at one scale."""
+
+    blocks: list[BlockConfig]
+
+    def __post_init__(self) -> None:
+        require(bool(self.blocks), "check.scales.blocks", self.blocks, "one block and more")
+
+
 # Keys of analysis.scores.METRICS, repeated here (and held equal by a test) to refuse a claim before its runs.
 METRICS = (
     "auc",
+    "bias",
+    "bias_matched",
+    "bias_rank",
+    "bound_ratio",
+    "bound_ratio_median",
+    "bound_ratio_stale",
+    "collapsed",
     "coverage",
     "d_variance",
     "d_variance_ratio",
     "entropy",
+    "exact_auc",
+    "exact_return",
+    "fresh_bias_rank",
+    "fresh_bias_ratio",
     "pg_variance",
     "pg_variance_ratio",
     "score",
+    "shift",
+    "worst_drop",
 )
+DIRECTIONS = ("greater", "less", "equal", "every_below")
+NORMALISATIONS = ("task", "human", "range", "relative", "none")
+
+
+def contrast_entry(text: str, arms: list[str]) -> tuple[str, tuple[str, ...]]:
+    """An entry of a contrast: how its arm is chosen ("" as named, best, tuned) and among which arms.
+
+    Args: text: an arm, best(arm, ...) or tuned(arm, ...), without names among all `arms`. Errors: `UserError` for
+    anything else in brackets.
+    """
+    if "(" not in text:
+        return "", (text,)
+    if not (found := re.fullmatch(r"(best|tuned)\(([^()]*)\)", text)):
+        raise UserError(f"the contrast {text!r} is no arm; allowed: an arm, best(arm, ...) or tuned(arm, ...)")
+    return found[1], tuple(name.strip() for name in found[2].split(",")) if found[2].strip() else tuple(arms)
 
 
 @dataclass(kw_only=True)
@@ -77,25 +118,25 @@ class ClaimConfig:
     id: str
     statement: str
     source: str
-    contrast: list[str]  # arms A and B: metric(A) - metric(B); or A alone: metric(A)
+    contrast: list[str]  # arms: A alone: metric(A); A, B: A - B; A, B, C, D: (A - B) - (C - D)
     tasks: list[str] | None  # null = all of the check
     metric: str  # key of analysis.scores.METRICS
-    normalise: str | None  # human | relative | none; null = the metric's own
-    direction: str  # greater | less | equal: above the margin, below its negative, within it
+    normalise: str | None  # one of NORMALISATIONS; null = the metric's own
+    direction: str  # greater | less | equal: above the margin, below its negative, within it; every_below: in each run
     margin: float  # smallest difference that matters, in units of the metric
     alpha: float
     min_budget: float  # fraction of the reported run's steps below which the claim stays undecided
 
     def __post_init__(self) -> None:
         where = f"check.claims ({self.id})"
-        require(len(self.contrast) in (1, 2), f"{where}.contrast", self.contrast, "one arm or two")
+        require(len(self.contrast) in (1, 2, 4), f"{where}.contrast", self.contrast, "one arm, two or four")
         require(self.metric in METRICS, f"{where}.metric", self.metric, ", ".join(METRICS))
-        allowed = ("greater", "less", "equal")
-        require(self.direction in allowed, f"{where}.direction", self.direction, ", ".join(allowed))
-        scales = (None, "human", "relative", "none")
-        require(self.normalise in scales, f"{where}.normalise", self.normalise, "null, human, relative, none")
+        require(self.direction in DIRECTIONS, f"{where}.direction", self.direction, ", ".join(DIRECTIONS))
+        allowed = f"null, {', '.join(NORMALISATIONS)}"
+        require(self.normalise in (None, *NORMALISATIONS), f"{where}.normalise", self.normalise, allowed)
         require(0 < self.alpha < 1, f"{where}.alpha", self.alpha, "0 < alpha < 1")
         require(self.margin >= 0, f"{where}.margin", self.margin, "0 or more")
+        require(self.direction != "equal" or self.margin > 0, f"{where}.margin", self.margin, "above 0 with equal")
 
 
 @dataclass(kw_only=True)
@@ -122,9 +163,21 @@ class CheckConfig:
     base: list[str]  # overrides of every run
     arms: dict[str, ArmConfig]
     tasks: dict[str, TaskConfig]
+    tuning_seeds: int  # the first seeds of every block, on which `best(...)` and `tuned(...)` of a claim choose
     scales: dict[str, BudgetConfig]
     claims: list[ClaimConfig]
-    reference: ReferenceConfig
+    reference: ReferenceConfig | None
+
+    def __post_init__(self) -> None:
+        require(self.tuning_seeds >= 0, "check.tuning_seeds", self.tuning_seeds, "0 or more")
+        for claim in self.claims:
+            chosen = [arm for arm in claim.contrast if "(" in arm]
+            require(
+                not chosen or self.tuning_seeds > 0,
+                f"check.claims ({claim.id}).contrast",
+                claim.contrast,
+                "best(...) and tuned(...) only with check.tuning_seeds above 0",
+            )
 
 
 @dataclass(kw_only=True)

@@ -23,15 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.check_config import CheckConfig, ExecutorConfig, ScaleConfig, SuiteConfig
-from bench.config import (
-    AtariConfig,
-    AtariProtocol,
-    DapoConfig,
-    EnvConfig,
-    LoggerConfig,
-    RunConfig,
-    TabularConfig,
-)
+from bench.config import DapoConfig, ExactAscentConfig, LoggerConfig, Proposition1Config, ReleasedConfig, RunConfig
+from bench.env_config import AtariConfig, AtariProtocol, EnvConfig, TabularConfig
 from bench.errors import UserError
 
 # Group, name in conf/'s defaults lists, dataclass.
@@ -39,6 +32,9 @@ SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
     (None, "run_schema", RunConfig),
     (None, "suite_schema", SuiteConfig),
     ("algo", "dapo_schema", DapoConfig),
+    ("algo/released", "released_schema", ReleasedConfig),
+    ("algo", "proposition1_schema", Proposition1Config),
+    ("algo", "exact_ascent_schema", ExactAscentConfig),
     ("env", "env_schema", EnvConfig),
     ("env", "atari_schema", AtariConfig),
     ("env", "tabular_schema", TabularConfig),
@@ -50,6 +46,11 @@ SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
 )
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+# Algorithms that train have these keys, those that compute have not.
+_TRAINING_KEYS = {f"algo.{field.name}" for field in fields(DapoConfig)} - {
+    f"algo.{field.name}" for config in (Proposition1Config, ExactAscentConfig) for field in fields(config)
+}
+_COMPUTED = "; algo=proposition1 and exact_ascent need env=exact, or env=tabular hparams=default_exact"
 # Keys that say where a run lives or is shown, not what it computes.
 NOT_IDENTITY = ("logger", "store", "run_dir")
 
@@ -136,7 +137,8 @@ def run_name(container: Mapping[str, Any]) -> str:
 
 def quoted(value: str) -> str:
     """A value as Hydra's command line reads it back unchanged, whatever commas, quotes or spaces it holds."""
-    if re.fullmatch(r"[A-Za-z/._][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+    plain = re.fullmatch(r"[A-Za-z/._][\w./-]*", value) and not re.match(r"\.\d", value)  # .5 is a number
+    if plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
     return "'" + re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
 
@@ -168,6 +170,8 @@ def _sentence(error: BaseException, config_name: str) -> str:
     key = str(getattr(cause, "full_key", None) or (m[1] if (m := re.search(r"full_key: (\S+)", text)) else ""))
     if re.search(r"not in struct|is not in|not in '\w+'", text) and key:
         return f"there is no key {key!r}{_nearest_key(key, config_name)}"
+    if (absent := re.search(r"Interpolation key '([\w.]+)' not found", text)) and absent[1] in _TRAINING_KEYS:
+        return f"there is no key {absent[1]!r}{_nearest_key(absent[1], config_name)}"
     if missing := re.search(
         r"Could not (?:find|override) '([^'@]+)[^']*'.*?Available options in '([^']+)':\n"
         r"(.*?)(?:\n\s*\n|\nConfig search|$)",
@@ -205,7 +209,7 @@ def _nearest_key(key: str, config_name: str) -> str:
         for field in fields(node)
     ]
     if key in known:
-        return " under the chosen algo and env"
+        return " under the chosen algo and env" + (_COMPUTED if key in _TRAINING_KEYS else "")
     near = difflib.get_close_matches(key, known, n=1)
     if not near:
         return "; `python -m bench --cfg job` prints all" if root is RunConfig else f"; there are {', '.join(top)}"

@@ -7,92 +7,17 @@ alone can decide are made where the key is declared, checks across groups in `Ru
 import math
 from dataclasses import dataclass
 
-from bench import envs
-from bench.errors import UserError
+from bench.env_config import SUITE_CONFIGS, EnvConfig
+from bench.errors import require, require_positive
 
 # Keys of bench.ops.divergences.DIVERGENCES, repeated here (and held equal by a test) to plan without torch.
-DIVERGENCES = ("entropy", "kl")
+DIVERGENCES = ("entropy", "hellinger", "kl", "reverse_kl", "tv", "zero_potential")
+NO_ONE_STEP = ("entropy",)  # of these: no reference policy, so f of the step alone is no divergence of two policies
 # Keys of bench.algos.ALGOS that DapoConfig configures, for the same reason.
-DAPO_NAMES = ("dapo", "ppo")
-
-
-def require(ok: bool, key: str, found: object, allowed: str) -> None:
-    """Refuse a value in one sentence: the key, what was found, what is allowed."""
-    if not ok:
-        raise UserError(f"{key} is {found!r}; allowed: {allowed}")
-
-
-def require_positive(config: object, prefix: str, *keys: str) -> None:
-    """Refuse the first of these keys that is not above 0."""
-    for key in keys:
-        require(getattr(config, key) > 0, f"{prefix}.{key}", getattr(config, key), "a number above 0")
-
-
-@dataclass(kw_only=True)
-class EnvConfig:
-    """A suite of environments, a task of it, and how many copies one run steps together."""
-
-    suite: str  # key of bench.envs.SUITES
-    task: str  # a task of that suite
-    num_envs: int  # actors: sub-environments stepped together
-
-    def __post_init__(self) -> None:
-        envs.check_task(self.suite, self.task)
-        require_positive(self, "env", "num_envs")
-
-
-@dataclass(kw_only=True)
-class AtariProtocol:
-    """How an Atari game is played and scored; two scores are comparable only under equal protocols."""
-
-    name: str
-    repeat_action_probability: float  # sticky actions
-    frame_skip: int  # frames per agent step
-    noop_max: int  # random no-op frames after a reset, 0 .. noop_max - 1
-    full_action_space: bool  # all 18 actions instead of the game's own
-    life_loss_terminates: bool  # a lost life ends the learner's episode, not the game
-    fire_sequence: bool  # press FIRE, then action 2, after every reset of a game that has FIRE
-    sign_rewards: bool  # the learner sees the sign of the reward; scores stay raw
-    no_reward_limit: int  # agent steps without reward after which the game is reset; 0 = none
-    max_frames: int  # frames after which the game is reset
-    limits_terminate: bool  # True: both limits are terminal for the learner; False: they bootstrap
-
-    def __post_init__(self) -> None:
-        require_positive(self, "env.protocol", "frame_skip", "max_frames")
-        require(
-            0 <= self.repeat_action_probability < 1,
-            "env.protocol.repeat_action_probability",
-            self.repeat_action_probability,
-            "0 <= p < 1",
-        )
-        require(self.noop_max >= 0, "env.protocol.noop_max", self.noop_max, "0 or more")
-        require(self.no_reward_limit >= 0, "env.protocol.no_reward_limit", self.no_reward_limit, "0 or more")
-
-
-@dataclass(kw_only=True)
-class AtariConfig(EnvConfig):
-    """A game of the Arcade Learning Environment."""
-
-    frame_stack: int  # frames per observation
-    protocol: AtariProtocol
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "env", "frame_stack")
-
-
-@dataclass(kw_only=True)
-class TabularConfig(EnvConfig):
-    """A finite MDP with exact solutions."""
-
-    max_steps: int  # time limit of an episode, agent steps
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_positive(self, "env", "max_steps")
-
-
-SUITE_CONFIGS = {"atari": AtariConfig, "classic": EnvConfig, "tabular": TabularConfig}  # keys of bench.envs.SUITES
+DAPO_NAMES = ("a2c", "dapo", "impala", "ppo")
+POLICY_LOSSES = ("inside", "outside", "unclipped", "actor_critic")
+ESTIMATORS = ("sampled", "exact", "matched_variance")
+SAMPLING = ("uniform", "once")
 
 
 @dataclass(kw_only=True)
@@ -103,8 +28,21 @@ class AlgoConfig:
 
 
 @dataclass(kw_only=True)
+class ReleasedConfig:
+    """Where the authors' released code departs from their formulas; all false is the paper.
+
+    Source: lns/dapo @ bd640ba (utils.py, actors.py, base_agent.py, data_server.py).
+    """
+
+    shifted_divergence: bool  # D pairs the ratio of a step with f of the next one, and so leaves out f of i + 1
+    unmasked_returns: bool  # q_i = r_i + gamma v_{i+1} also where step i + 1 begins another episode
+    unmarked_starts: bool  # V-trace, D and the learner's LSTM run through episode boundaries
+    late_state: bool  # the LSTM state stored with a step is the one after it
+
+
+@dataclass(kw_only=True)
 class DapoConfig(AlgoConfig):
-    """Divergence-augmented policy optimisation (Wang et al. 2019); symbols are the paper's.
+    """Divergence-augmented policy optimisation (Wang et al. 2019) and its baselines; symbols are the paper's.
 
     "Steps" without more are agent steps; "trained steps" count a step each time it is trained on.
     """
@@ -115,6 +53,10 @@ class DapoConfig(AlgoConfig):
     horizon: int | None  # future terms kept in D; 0 = 1-step, null = to the end of the roll-out
     c_d: float  # cap of the importance-ratio product inside D
     rho_d: float  # cap of the importance ratio at the term itself inside D
+    estimator: str  # of D: sampled | exact (env=tabular: Q_pi(f) by a linear solve) | matched_variance (D = f + noise)
+    policy_loss: str  # inside (PPO+DA) | outside | unclipped (eq. 13) | actor_critic (V-trace policy gradient)
+    normalise_advantage: bool  # divide the advantage by its root mean square over the batch
+    weight_values: bool  # importance ratio in the value loss
     gamma: float  # discount
     lam: float  # lambda of the stored TD(lambda) return
     rho_v: float  # V-trace cap of rho
@@ -130,11 +72,15 @@ class DapoConfig(AlgoConfig):
     reuse: float  # trained steps per generated step
     burn_in: int  # generated steps before the first update
     replay_capacity: int  # steps kept per actor, first in first out
+    sampling: str  # of roll-outs: uniform (with replacement, from the replay) | once (each of the newest version once)
     learning_rate: float  # Adam, at the start
     lr_horizon: int  # trained steps over which it falls linearly to 0
     adam_eps: float
     max_grad_norm: float  # global norm
     diagnostics_every: int  # policy versions between measurements of the gradient's variance; 0 = never
+    fresh_every: int  # policy versions between comparisons of the replay's gradient with a fresh one; 0 = never
+    fresh_steps: int  # agent steps generated for such a comparison, on environments of its own
+    released: ReleasedConfig
 
     def __post_init__(self) -> None:
         require_positive(
@@ -157,12 +103,15 @@ class DapoConfig(AlgoConfig):
             "adam_eps",
             "max_grad_norm",
         )
-        for key in ("inv_eta", "value_coef", "entropy_coef", "burn_in", "diagnostics_every"):
+        for key in ("inv_eta", "value_coef", "entropy_coef", "burn_in", "diagnostics_every", "fresh_every"):
             require(0 <= getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "0 or more")
         for key in ("reuse", "learning_rate", "adam_eps"):
             require(getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "a finite number")
         require(self.name in DAPO_NAMES, "algo.name", self.name, ", ".join(DAPO_NAMES))
-        require(self.name != "ppo" or self.inv_eta == 0, "algo.inv_eta", self.inv_eta, "0 with algo=ppo")
+        require(self.name == "dapo" or self.inv_eta == 0, "algo.inv_eta", self.inv_eta, f"0 with algo={self.name}")
+        require(self.estimator in ESTIMATORS, "algo.estimator", self.estimator, ", ".join(ESTIMATORS))
+        require(self.policy_loss in POLICY_LOSSES, "algo.policy_loss", self.policy_loss, ", ".join(POLICY_LOSSES))
+        require(self.sampling in SAMPLING, "algo.sampling", self.sampling, ", ".join(SAMPLING))
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         require(0 <= self.lam <= 1, "algo.lam", self.lam, "0 <= lambda <= 1")
         require(
@@ -172,6 +121,13 @@ class DapoConfig(AlgoConfig):
             "null (full), 0 (1-step) or the number of future terms",
         )
         require(self.divergence in DIVERGENCES, "algo.divergence", self.divergence, ", ".join(DIVERGENCES))
+        require(
+            self.horizon != 0 or self.divergence not in NO_ONE_STEP,
+            "algo.horizon",
+            self.horizon,
+            f"null or 1 and more with algo.divergence={self.divergence}, which has no 1-step form; the usual entropy "
+            "bonus is algo.entropy_coef",
+        )
         require(
             self.batch_size % self.rollout_length == 0,
             "algo.rollout_length",
@@ -199,6 +155,58 @@ class DapoConfig(AlgoConfig):
         """
         exact = self.updates_per_version * self.batch_size / (self.reuse * num_envs)
         return int(exact // self.rollout_length) * self.rollout_length
+
+
+def _require_range(key: str, ends: list[float]) -> None:
+    require(len(ends) == 2 and ends[0] <= ends[1], key, ends, "two numbers, the smaller first")
+
+
+@dataclass(kw_only=True)
+class Proposition1Config(AlgoConfig):
+    """Exact instances of Proposition 1 (Wang et al. 2019, appendix B.1); a step is an instance, a seed a sample.
+
+    Each instance draws, uniformly or log-uniformly, from these ranges. Lists hold numbers to choose from.
+    """
+
+    gammas: list[float]  # discount
+    lambdas: list[float]  # weight of the divergence in the objective, 1/eta
+    log10_distance: list[float]  # scale of the difference between the two policies' logits, log10
+    log10_logits: list[float]  # scale of the reference policy's logits, log10
+    log10_rewards: list[float]  # scale of the rewards, log10 (moves zeta_2)
+    log10_features: list[float]  # scale of the policy's features, log10 (moves zeta_1)
+
+    def __post_init__(self) -> None:
+        for gamma in self.gammas:
+            require(0 <= gamma < 1, "algo.gammas", self.gammas, "0 <= gamma < 1")
+        for lam in self.lambdas:
+            require(0 <= lam <= 1, "algo.lambdas", self.lambdas, "0 <= lambda <= 1, which zeta_2 covers")
+        for key in ("gammas", "lambdas"):
+            require(bool(getattr(self, key)), f"algo.{key}", getattr(self, key), "one number and more")
+        for key in ("log10_distance", "log10_logits", "log10_rewards", "log10_features"):
+            _require_range(f"algo.{key}", getattr(self, key))
+
+
+@dataclass(kw_only=True)
+class ExactAscentConfig(AlgoConfig):
+    """Gradient ascent with exact gradients on a finite MDP, towards eq. 7 of Wang et al. 2019; a step is an update.
+
+    The reference policy pi_t stays for `updates_per_version` updates, as the data of a replay do.
+    """
+
+    state_ratio: bool  # weigh states by d_pi (the true gradient); false: by d_t, as the algorithm does
+    inv_eta: float  # 1/eta, weight of the divergence against advantages of unit root mean square; 0 = none
+    horizon: int | None  # null: Q_pi(f), the gradient of the divergence of occupancies; 0: f of the step alone
+    gamma: float  # discount
+    learning_rate: float  # on logits, against advantages of unit root mean square
+    updates_per_version: int  # M
+    init_scale: float  # standard deviation of the first policy's logits
+
+    def __post_init__(self) -> None:
+        require_positive(self, "algo", "learning_rate", "updates_per_version")
+        require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
+        require(0 <= self.inv_eta < math.inf, "algo.inv_eta", self.inv_eta, "0 or more")
+        require(0 <= self.init_scale < math.inf, "algo.init_scale", self.init_scale, "0 or more")
+        require(self.horizon in (None, 0), "algo.horizon", self.horizon, "null (full) or 0 (1-step)")
 
 
 @dataclass(kw_only=True)
@@ -242,6 +250,8 @@ class RunConfig:
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         if isinstance(self.algo, DapoConfig):
             self._check_dapo(self.algo)
+        else:
+            require(self.env.suite == "tabular", "env.suite", self.env.suite, f"tabular with algo={self.algo.name}")
 
     def _check_dapo(self, algo: DapoConfig) -> None:
         collect = algo.collect_per_env(self.env.num_envs)
@@ -258,6 +268,21 @@ class RunConfig:
             algo.replay_capacity,
             f"at least {collect}, the steps that one version adds per actor",
         )
+        rollouts = self.env.num_envs * collect // algo.rollout_length
+        require(
+            algo.sampling == "uniform" or rollouts * algo.rollout_length == algo.updates_per_version * algo.batch_size,
+            "algo.sampling",
+            algo.sampling,
+            f"uniform; once needs reuse 1 and whole batches: a version generates {rollouts} roll-outs of "
+            f"{algo.rollout_length} steps, its updates take {algo.updates_per_version * algo.batch_size} steps",
+        )
+        solvable = self.env.suite == "tabular" and not algo.recurrent
+        allowed = "exact only with env=tabular and algo.recurrent=false"
+        require(algo.estimator != "exact" or solvable, "algo.estimator", algo.estimator, allowed)
+        if algo.fresh_every:
+            require(self.env.num_envs > 1, "env.num_envs", self.env.num_envs, "2 and more with algo.fresh_every > 0")
+            least = self.env.num_envs * algo.rollout_length
+            require(algo.fresh_steps >= least, "algo.fresh_steps", algo.fresh_steps, f"{least} and more")
         require(
             self.steps // self.env.num_envs >= algo.rollout_length,
             "steps",

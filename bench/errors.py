@@ -6,3 +6,15 @@ class UserError(Exception):
 
     The command lines print it as ``error: <sentence>`` without a traceback and exit with status 2.
     """
+
+
+def require(ok: bool, key: str, found: object, allowed: str) -> None:
+    """Refuse a value in one sentence: the key, what was found, what is allowed."""
+    if not ok:
+        raise UserError(f"{key} is {found!r}; allowed: {allowed}")
+
+
+def require_positive(config: object, prefix: str, *keys: str) -> None:
+    """Refuse the first of these keys that is not above 0."""
+    for key in keys:
+        require(getattr(config, key) > 0, f"{prefix}.{key}", getattr(config, key), "a number above 0")

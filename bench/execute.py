@@ -1,15 +1,15 @@
 """Runs of a plan as local processes: one fresh process per run, as many at once as there are slots.
 
 A run that fails, or whose process dies, is recorded, shown, and stops nobody else. A run that another process
-holds is waited for. Every run is its own `python -m bench`, so it can be repeated by hand from its manifest.
+holds is waited for. Every run can be repeated by hand with the `python -m bench` of its manifest.
 """
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import deque
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,13 @@ from bench.config import LoggerConfig
 from bench.errors import UserError
 from bench.plan import PlannedRun
 from bench.record import mark_failed, read_status
-from bench.run import PARENT
+from bench.worker import context, launch
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05  # a twentieth of the shortest runs
 LINE_SECONDS = 30.0  # between two progress lines where there is no terminal
 BUSY = 75  # exit status of a run that another process holds
 RETRY_SECONDS = 5.0  # before such a run is tried again
 STOP_SECONDS = 20.0  # that a run has to end when it is told to
-FULL_ERROR = {"HYDRA_FULL_ERROR": "1"}  # so that the last line of a log names the error
 
 
 def execute(runs: list[PlannedRun], store: Path, slots: int | None, logger: LoggerConfig) -> list[PlannedRun]:
@@ -51,7 +50,8 @@ class _Pool:
     def __init__(self, runs: list[PlannedRun], store: Path, slots: int, logger: LoggerConfig):
         self.store, self.slots, self.logger = store, slots, logger
         self.waiting = deque((run, 0.0) for run in runs)  # with the time before which not to try
-        self.running: dict[PlannedRun, subprocess.Popen[bytes]] = {}
+        self.running: dict[PlannedRun, ForkServerProcess] = {}
+        self.server = context()
         self.launched: dict[PlannedRun, float] = {}  # unix seconds; a status from before is of an earlier attempt
         self.done: list[PlannedRun] = []
         self.failed: list[PlannedRun] = []
@@ -107,28 +107,25 @@ class _Pool:
         status = read_status(self.store / run.run_dir)
         return status if float(status.get("updated", 0)) >= self.launched.get(run, 0.0) else {}
 
-    def _launch(self, run: PlannedRun) -> subprocess.Popen[bytes]:
+    def _launch(self, run: PlannedRun) -> ForkServerProcess:
         run_dir = self.store / run.run_dir
+        log = run_dir / "log.txt"
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
-            log = (run_dir / "log.txt").open("ab")
+            log.touch()
         except OSError as error:
             raise UserError(f"the run directory {run_dir} cannot be written: {error.strerror}") from None
-        environment = {**os.environ, PARENT: str(os.getpid()), **FULL_ERROR}
-        with log:
-            return subprocess.Popen(
-                self._command(run), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-            )
+        return launch(self.server, self._arguments(run), log)
 
-    def _command(self, run: PlannedRun) -> list[str]:
+    def _arguments(self, run: PlannedRun) -> list[str]:
         logger = self.logger
         entity = "null" if logger.entity is None else quoted(logger.entity)
         where = [f"store={quoted(str(self.store))}", f"logger={logger.name}", f"logger.mode={logger.mode}"]
         whose = [f"logger.project={quoted(logger.project)}", f"logger.entity={entity}"]
-        return [sys.executable, "-m", "bench", *run.overrides, *where, *whose]
+        return [*run.overrides, *where, *whose]
 
     def _collect(self) -> None:
-        ended = {run: code for run, process in self.running.items() if (code := process.poll()) is not None}
+        ended = {run: code for run, process in self.running.items() if (code := process.exitcode) is not None}
         for run, code in ended.items():
             del self.running[run]
             # What goes wrong after the end, in the mirror or at exit, does not undo a run.
@@ -152,10 +149,10 @@ class _Pool:
         for process in self.running.values():
             process.terminate()
         for process in self.running.values():
-            try:
-                process.wait(timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
+            process.join(timeout=STOP_SECONDS)
+            if process.exitcode is None:
                 process.kill()
+                process.join()
 
 
 def _cause(code: int, run_dir: Path) -> str:

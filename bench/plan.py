@@ -1,13 +1,16 @@
 """From a check at a scale to the list of its runs, and the plan file that freezes them. Nothing is started here."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench import envs
-from bench.check_config import BudgetConfig, SuiteConfig
+from bench.check_config import BlockConfig, CheckConfig, SuiteConfig, contrast_entry
 from bench.compose import compose, identity, run_name, to_container, to_run_config
+from bench.config import RunConfig
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.record import is_locked, read_status
@@ -41,7 +44,7 @@ class Plan:
     """All runs of a check at a scale, and what their analysis needs."""
 
     suite: SuiteConfig
-    budget: BudgetConfig
+    blocks: tuple[BlockConfig, ...]
     runs: tuple[PlannedRun, ...]
     reference_config: dict[str, Any]  # arm -> the reported experiment's algo and env
 
@@ -50,11 +53,21 @@ class Plan:
         """The plan file inside the store."""
         return Path(self.suite.store) / "checks" / self.suite.check.name / f"{self.suite.scale.name}.json"
 
+    @property
+    def arms(self) -> list[str]:
+        """Arms that have runs, in the check's order."""
+        return [arm for arm in self.suite.check.arms if any(arm in block.arms for block in self.blocks)]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks that have runs, in the check's order."""
+        return [task for task in self.suite.check.tasks if any(task in block.tasks for block in self.blocks)]
+
     def content(self) -> dict[str, Any]:
         """What the plan file holds."""
         check = {key: value for key, value in asdict(self.suite.check).items() if key not in ("scales", "base")}
-        check["arms"] = {arm: check["arms"][arm] for arm in self.budget.arms}
-        check["tasks"] = {task: check["tasks"][task] for task in self.budget.tasks}
+        check["arms"] = {arm: check["arms"][arm] for arm in self.arms}
+        check["tasks"] = {task: check["tasks"][task] for task in self.tasks}
         runs = [
             {key: value for key, value in asdict(run).items() if key not in ("device", "overrides")}
             for run in self.runs
@@ -63,7 +76,6 @@ class Plan:
             "check": check,
             "scale": self.suite.scale.name,
             "scientific": self.suite.scale.scientific,
-            "steps": self.budget.steps,
             "runs": runs,
             "reference_config": self.reference_config,
         }
@@ -106,53 +118,70 @@ class Plan:
 
 
 def expand(suite: SuiteConfig) -> Plan:
-    """Expand arms x tasks x seeds. Errors: `UserError` naming the arm, task or key that is not valid.
+    """Expand the blocks of a scale. Errors: `UserError` naming the arm, task or key that is not valid.
 
-    Each arm is composed once; tasks and seeds change single values of it, which changes nothing else.
+    Each arm is composed once per suite of environments; tasks, steps and seeds change single values of it, which
+    changes nothing else.
     """
     check = suite.check
     if suite.scale.name not in check.scales:
         raise UserError(f"check={check.name} has no scale {suite.scale.name!r}; it has: {', '.join(check.scales)}")
-    budget = check.scales[suite.scale.name]
-    _require_known("arm", budget.arms, check.arms, check.name)
-    _require_known("task", budget.tasks, check.tasks, check.name)
+    blocks = tuple(check.scales[suite.scale.name].blocks)
+    for block in blocks:
+        _require_known("arm", block.arms, check.arms, check.name)
+        _require_known("task", block.tasks, check.tasks, check.name)
     for claim in check.claims:
-        _require_known("arm", claim.contrast, check.arms, f"{check.name}, claim {claim.id}")
+        arms = [arm for entry in claim.contrast for arm in contrast_entry(entry, list(check.arms))[1]]
+        _require_known("arm", arms, check.arms, f"{check.name}, claim {claim.id}")
         _require_known("task", claim.tasks or [], check.tasks, f"{check.name}, claim {claim.id}")
-    runs, reference = [], {}
-    for arm in budget.arms:
-        overrides = [*check.base, *budget.overrides, *check.arms[arm].overrides, f"steps={budget.steps}"]
-        runs += _runs_of(arm, budget, overrides)
-        theirs = to_container(compose([*check.base, *check.arms[arm].overrides, *check.reference.overrides]))
-        reference[arm] = {key: theirs[key] for key in ("algo", "env")}
+    planned = [run for block in blocks for arm in block.arms for run in _runs_of(arm, block, check)]
+    cells = Counter((run.arm, run.task, run.seed) for run in planned)
+    if twice := [cell for cell, count in cells.items() if count > 1]:
+        arm, task, seed = twice[0]
+        raise UserError(
+            f"check {check.name} plans arm {arm}, task {task}, seed {seed} in two blocks of {suite.scale.name}"
+        )
     # Seeds first, then tasks, then arms: whatever has been run when time is up is a fair comparison.
-    order = {task: i for i, task in enumerate(budget.tasks)}
-    runs.sort(key=lambda run: (run.seed, order[run.task]))
-    return Plan(suite, budget, tuple(runs), reference)
+    order = {task: i for i, task in enumerate(check.tasks)}
+    planned.sort(key=lambda run: (run.seed, order[run.task]))
+    plan = Plan(suite, blocks, tuple(planned), {})
+    return replace(plan, reference_config=_reference_config(check, plan.arms) if check.reference else {})
 
 
-def _runs_of(arm: str, budget: BudgetConfig, overrides: list[str]) -> list[PlannedRun]:
-    composed = compose(overrides)
-    container = to_container(composed)
-    to_run_config(composed)
+def _reference_config(check: CheckConfig, arms: list[str]) -> dict[str, Any]:
+    """Arm -> algorithm and environment of the reported experiment, on any of its games."""
+    assert check.reference is not None
+    game = next(iter(task for task, config in check.tasks.items() if config.env == "atari"))
+    found = {}
+    for arm in arms:
+        overrides = [*check.base, "env=atari", f"env.task={game}", *check.arms[arm].overrides]
+        theirs = to_container(compose([*overrides, *check.reference.overrides]))
+        found[arm] = {key: theirs[key] for key in ("algo", "env")}
+    return found
+
+
+def _runs_of(arm: str, block: BlockConfig, check: CheckConfig) -> list[PlannedRun]:
     runs = []
-    for task in budget.tasks:
-        envs.check_task(container["env"]["suite"], task)
-        for seed in range(budget.seeds):
-            one = {**container, "env": {**container["env"], "task": task}, "seed": seed}
-            runs.append(
-                PlannedRun(
-                    arm,
-                    task,
-                    seed,
-                    budget.steps,
-                    identity(one),
-                    f"runs/{run_name(one)}",
-                    container["device"],
-                    (*overrides, f"env.task={task}", f"seed={seed}"),
-                )
-            )
+    for env in dict.fromkeys(check.tasks[task].env for task in block.tasks):
+        tasks = [task for task in block.tasks if check.tasks[task].env == env]
+        overrides = (*check.base, f"env={env}", *block.overrides, *check.arms[arm].overrides)
+        config, container = _composed((*overrides, f"env.task={tasks[0]}"))
+        replace(config, steps=block.steps)  # checks them
+        for task in tasks:
+            envs.check_task(container["env"]["suite"], task)
+            for seed in range(block.seeds):
+                one = {**container, "env": {**container["env"], "task": task}, "steps": block.steps, "seed": seed}
+                where = (f"steps={block.steps}", f"env.task={task}", f"seed={seed}")
+                name, device = f"runs/{run_name(one)}", container["device"]
+                runs.append(PlannedRun(arm, task, seed, block.steps, identity(one), name, device, (*overrides, *where)))
     return runs
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> tuple[RunConfig, dict[str, Any]]:
+    """Composing takes a tenth of a second, and blocks, scales and checks share arms."""
+    composed = compose(list(overrides))
+    return to_run_config(composed), to_container(composed)
 
 
 def _require_known(kind: str, names: list[str], known: dict[str, Any], where: str) -> None:

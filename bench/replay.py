@@ -43,7 +43,12 @@ class RolloutReplay:
         self.size = min(self.size + steps, self.capacity)
 
     def sample(
-        self, rollouts: int, length: int, generator: torch.Generator, heads: tuple[str, ...] = ()
+        self,
+        rollouts: int,
+        length: int,
+        generator: torch.Generator,
+        heads: tuple[str, ...] = (),
+        actors: range | None = None,
     ) -> dict[str, Tensor]:
         """Draw roll-outs uniformly with replacement over actors and starting steps.
 
@@ -51,13 +56,36 @@ class RolloutReplay:
             rollouts: how many, N.
             length: steps of each, T; at most the steps held.
             heads: fields that are wanted at the first step only.
+            actors: those to draw from; all of them unless given.
 
         Returns: field -> `[T, N, ...]`, or `[N, ...]` for `heads`.
         """
         if length > self.size:
             raise ValueError(f"roll-outs of {length} steps from a replay that holds {self.size}")
+        actors = actors or range(self.num_envs)
         offset = torch.randint(self.size - length + 1, (rollouts,), generator=generator)
-        actor = torch.randint(self.num_envs, (rollouts,), generator=generator)
+        actor = torch.randint(actors.start, actors.stop, (rollouts,), generator=generator)
+        return self.take(offset, actor, length, heads)
+
+    def newest(self, steps: int, length: int, actors: range | None = None) -> tuple[Tensor, Tensor]:
+        """Where the roll-outs of the newest steps begin, without overlap; a rest shorter than a roll-out is left out.
+
+        Args:
+            steps: how many of the newest steps of each actor; at most the steps held.
+            length: steps of a roll-out.
+            actors: whose; all of them unless given.
+
+        Returns: offset from the oldest step held, and actor, `[N]` each.
+        """
+        if steps > self.size:
+            raise ValueError(f"the newest {steps} steps of a replay that holds {self.size}")
+        actors = actors or range(self.num_envs)
+        offset = self.size - steps + length * torch.arange(steps // length)
+        actor = torch.arange(actors.start, actors.stop)
+        return offset.repeat_interleave(len(actor)), actor.repeat(len(offset))
+
+    def take(self, offset: Tensor, actor: Tensor, length: int, heads: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """The roll-outs that begin there. Args: offset from the oldest step held and actor, `[N]`; else as `sample`."""
         oldest = self.next - self.size
         time = (oldest + offset + torch.arange(length).unsqueeze(1)) % self.capacity
         index = time * self.num_envs + actor

@@ -1,23 +1,28 @@
 """One run, from its configuration to its directory."""
 
-import os
+import hashlib
+import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from bench import algos, envs, loggers, manifest, seeding
+from bench import algos, envs, exact, loggers, manifest, seeding
 from bench.compose import run_name
-from bench.config import RunConfig
+from bench.config import DapoConfig, RunConfig
 from bench.coverage import Coverage
+from bench.envs.base import VecEnv
+from bench.envs.tabular import TabularVecEnv
 from bench.episodes import EpisodeCounter
 from bench.errors import UserError
-from bench.loop import Event, interact
+from bench.loop import Agent, interact
 from bench.record import RunRecord
-
-PARENT = "BENCH_PARENT"  # process id of the suite that started this run; the run ends with it
+from bench.worker import require_parent
 
 
 def run_directory(config: RunConfig, container: dict[str, Any]) -> Path:
@@ -50,14 +55,14 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
         torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree
         record.start(manifest.collect(config))
         with loggers.mirror(config.logger, path, container) as mirror:
-            _train(config, record, mirror)
+            (_compute if config.algo.name in exact.PROGRAMS else _train)(config, record, mirror)
     return path, False
 
 
 def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None:
     env = envs.make(config.env, config.threads)
     agent = algos.make(config, env)
-    games, coverage = EpisodeCounter(env.num_envs), Coverage()
+    games, coverage, trace = EpisodeCounter(env.num_envs), Coverage(), _trace(config, env, agent)
     began = time.monotonic()
     steps = config.steps
     count = 0
@@ -71,13 +76,14 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
                 record.episode(episode)
                 mirror.episode(episode)
             if event.metrics:
-                row = _row(event, time.monotonic() - began, coverage)
+                row = {"step": count, "wall_s": time.monotonic() - began, **event.metrics, "coverage": coverage.count()}
+                row |= trace() if trace else {}
                 record.metrics(row)
                 mirror.metrics(row)
                 learnt = True
             display.show(count, episodes)
             record.status(state="running", step=count, steps=steps, wall_s=time.monotonic() - began)
-            _require_parent()
+            require_parent()
     env.close()
     if not learnt:
         print(
@@ -89,10 +95,30 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
     record.finish(step=count, steps=steps, wall_s=wall, rate=count / wall, params_sha256=agent.parameters_sha256())
 
 
-def _row(event: Event, wall: float, coverage: Coverage) -> dict[str, float]:
-    return {"step": event.generated, "wall_s": wall, **event.metrics, "coverage": coverage.count()}
+def _trace(config: RunConfig, env: VecEnv, agent: Agent) -> Callable[[], dict[str, float]] | None:
+    """On a finite MDP: what measures each published policy exactly; else nothing."""
+    if not isinstance(env, TabularVecEnv) or not isinstance(config.algo, DapoConfig) or config.algo.recurrent:
+        return None
+    algo, states = config.algo, np.eye(env.mdp.num_states, dtype=np.float32)
+    mdp = replace(env.mdp, gamma=algo.gamma)
+    held = algo.replay_capacity // algo.collect_per_env(env.num_envs)
+    lag = held if algo.sampling == "uniform" else 1  # versions whose data an update may see
+    trace = exact.Trace(mdp, agent.policy(states), lag)
+    return lambda: trace.add(agent.policy(states))
 
 
-def _require_parent() -> None:
-    if (parent := os.environ.get(PARENT)) and os.getppid() != int(parent):
-        raise SystemExit("the suite that started this run is gone")
+def _compute(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None:
+    """A run without interaction: the rows of an exact program."""
+    began, digest, count = time.monotonic(), hashlib.sha256(), 0
+    with loggers.Display(record.path.name.rsplit("-", 1)[0], config.steps) as display:
+        for row in exact.PROGRAMS[config.algo.name](config):
+            count = int(row["step"])
+            digest.update(json.dumps(row, sort_keys=True).encode())
+            row = {**row, "wall_s": time.monotonic() - began}
+            record.metrics(row)
+            mirror.metrics(row)
+            display.show(count, [])
+            record.status(state="running", step=count, steps=config.steps, wall_s=row["wall_s"])
+            require_parent()
+    wall = time.monotonic() - began
+    record.finish(step=count, steps=config.steps, wall_s=wall, rate=count / wall, params_sha256=digest.hexdigest())

@@ -7,6 +7,8 @@ VIEW = View(
     figures=(
         Figure("curves", {}),
         Figure("tradeoff", {"cost": "d_variance", "gain": "auc"}),
+        Figure("bars", {"metric": "d_variance_ratio", "line": 0.0}),
+        Figure("bars", {"metric": "pg_variance_ratio", "line": 0.0}),
     ),
     baseline="ppo",
 )

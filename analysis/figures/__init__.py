@@ -12,7 +12,7 @@ from analysis import checks
 from analysis.study import Study
 from bench.errors import UserError
 
-HELPERS = ("__init__", "style")
+HELPERS = ("__init__", "frames", "paper_panels", "style")
 
 
 @dataclass(frozen=True)

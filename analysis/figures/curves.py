@@ -2,7 +2,7 @@
 steps.
 
 One panel per arm (thin lines: runs; thick: their median; band from 3 runs on: their quartiles; grey: the
-paper's median and quartiles), and a last panel with the medians of all arms.
+paper's median and quartiles, where it shows this task), and a last panel with the medians of all arms.
 """
 
 import math
@@ -55,7 +55,7 @@ def _long(
             "seed": seed,
             "kind": kind,
             "step": steps[keep],
-            "frames": steps[keep] * style.FRAMES_PER_STEP,
+            "frames": steps[keep] * style.FRAMES_PER_STEP if reported.is_atari(task) else "",
             "score": values[keep],
         },
         columns=CSV,
@@ -73,13 +73,13 @@ def _quantiles(matrix: np.ndarray) -> dict[str, np.ndarray]:
     return result
 
 
-def curve_data(study: Study, task: str) -> pd.DataFrame:
+def curve_data(study: Study, task: str, arms: list[Arm]) -> pd.DataFrame:
     """All that a task's figure shows, long: source (ours, paper), kind (run, median, q25, q75)."""
     end = float(matched_steps(study.store.runs)[task])
     # a bin's value is known at its right edge
     steps = (np.arange(GRID) + 1) * end / GRID
     parts = [pd.DataFrame(columns=CSV)]
-    for arm in study.plan.arms.values():
+    for arm in arms:
         runs = {seed: curve for (name, where, seed), curve in study.curves.items() if (name, where) == (arm.name, task)}
         parts += [_long(task, "ours", arm, seed, "run", steps, curve) for seed, curve in sorted(runs.items())]
         if runs:
@@ -151,14 +151,18 @@ def _title(study: Study, arm: Arm, task: str) -> str:
     return f"{arm.label}   n = {int(runs['score'].notna().sum())} of {len(runs)}"
 
 
-def _caption(study: Study, task: str, compared: list[Comparison]) -> str:
+def _caption(study: Study, task: str, compared: list[Comparison], left_out: int) -> str:
     end = matched_steps(study.store.runs)[task]
+    is_atari = reported.is_atari(task)
+    what = "raw score of the full games" if is_atari else "return of the episodes"
+    frames = f" ({end * style.FRAMES_PER_STEP:,} frames)" if is_atari else ""
     words = [
-        f"{task}: mean raw score of the full games that finished in each of {GRID} equal bins of the first "
-        f"{end:,} agent steps ({end * style.FRAMES_PER_STEP:,} frames), last value carried forward, scale "
-        f"{study.plan.scale}. Thin lines: one run (seed) each; thick: their median. n: runs with a score, of "
-        "those planned."
+        f"{task}: mean {what} that finished in each of {GRID} equal bins of the first {end:,} agent steps{frames}, "
+        f"last value carried forward, scale {study.plan.scale}. Thin lines: one run (seed) each; thick: their median. "
+        "n: runs with a score, of those planned."
     ]
+    if left_out:
+        words.append(f"{left_out} further arms of the check are not drawn here.")
     if (study.scored[study.scored["task"] == task].groupby("arm")["score"].count() >= BAND_FROM).any():
         words.append("Coloured band (from 3 runs on): their 25 to 75 % quantiles, not a confidence interval.")
     if compared:
@@ -186,11 +190,11 @@ def _grid(figure: Figure, panels: int, columns: int) -> tuple[list[Axes], Axes |
     return cells[: columns - empty] + cells[columns:], left[0] if left else None
 
 
-def _draw_task(study: Study, task: str) -> Drawn:
-    data, names = curve_data(study, task), list(study.plan.arms)
+def _draw_task(study: Study, task: str, wanted: list[str]) -> Drawn:
+    names = list(study.plan.arms)
     here = set(study.scored.loc[study.scored["task"] == task, "arm"])
-    arms = [arm for arm in study.plan.arms.values() if arm.name in here]
-    panels = len(arms) + 1
+    arms = [arm for arm in study.plan.arms.values() if arm.name in here and arm.name in wanted]
+    data, panels = curve_data(study, task, arms), len(arms) + 1
     columns = 2 if panels <= 4 else COLUMNS
     rows = math.ceil(panels / columns)
     figure = style.new_figure(style.PANEL[0] * columns, style.PANEL[1] * rows + 0.9)
@@ -215,7 +219,7 @@ def _draw_task(study: Study, task: str) -> Drawn:
         figure,
         study.folder / "figures",
         task,
-        _caption(study, task, compared),
+        _caption(study, task, compared, len(here) - len(arms)),
         data.to_csv(index=False, lineterminator="\n"),
     )
 
@@ -236,12 +240,15 @@ def _legend(
         entries[arm.label] = Line2D(
             [], [], color=looks.color, linewidth=1.1, linestyle=looks.line, marker=looks.marker, markersize=3.5
         )
-    if spare is not None:
+    if spare is not None and len(entries) <= 8:
         spare.legend(list(entries.values()), list(entries), loc="center", handlelength=2.8)
     else:
         figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=columns, handlelength=2.8)
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
-    """One figure per task of the plan."""
-    return [_draw_task(study, task) for task in study.plan.tasks]
+    """One figure per task of the plan. Options: arms, tasks: those to draw (all if absent)."""
+    wanted = list(options.get("arms", study.plan.arms))
+    here = study.scored[study.scored["arm"].isin(wanted)]
+    tasks = [task for task in study.plan.tasks if task in options.get("tasks", study.plan.tasks)]
+    return [_draw_task(study, task, wanted) for task in tasks if (here["task"] == task).any()]

@@ -1,8 +1,8 @@
 """Gain against cost, per arm: what the area under the curve gains over the baseline and what variance it
 takes.
 
-x: mean over tasks and seeds of the cost metric. y: mean over tasks of the human-normalised gain over the
-baseline, paired by seed. Small marks are tasks; large marks are all tasks together with Student-t intervals
+x: mean over tasks and seeds of the cost metric. y: mean over tasks of the gain over the baseline, normalised as the
+metric is, paired by seed. Small marks are tasks; large marks are all tasks together with Student-t intervals
 over seeds (from 2 seeds on; one number per seed, its mean over tasks).
 """
 
@@ -13,10 +13,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import checks, stats
-from analysis.figures import Drawn, style
-from analysis.load import run_records
+from analysis.figures import Drawn, frames, style
 from analysis.plan import Arm
-from analysis.scores import METRICS, human_normalised
+from analysis.scores import METRICS
 from analysis.study import Study
 
 CSV = ["arm", "label", "task", "seeds", "cost", "cost_low", "cost_high", "gain", "gain_low", "gain_high"]
@@ -24,17 +23,12 @@ CSV = ["arm", "label", "task", "seeds", "cost", "cost_low", "cost_high", "gain",
 
 def _pairs(study: Study, arm: str, baseline: str, cost: str, gain: str) -> pd.DataFrame:
     """One row per task and seed with the arm's cost and its gain over the baseline; only where both exist."""
-    runs = dict(run_records(study.scored))
-    rows = []
-    for (name, task, seed), run in runs.items():
-        base = runs.get((baseline, task, seed))
-        if name != arm or base is None:
-            continue
-        values = np.array([run[gain], base[gain]], dtype=float)
-        scaled = human_normalised(values, task) if METRICS[gain].normalise == "human" else values
-        if scaled is not None:
-            rows.append((task, seed, float(run[cost]), float(scaled[0] - scaled[1])))
-    return pd.DataFrame(rows, columns=["task", "seed", "cost", "gain"]).dropna()
+    index = ["task", "seed"]
+    gains = frames.numbers(study, gain, None, [arm, baseline]).set_index(["arm", *index])["value"]
+    costs = frames.numbers(study, cost, "none", [arm]).set_index(index)["value"]
+    if not {arm, baseline} <= set(gains.index.get_level_values("arm")):
+        return pd.DataFrame(columns=[*index, "cost", "gain"])
+    return pd.DataFrame({"cost": costs, "gain": gains[arm] - gains[baseline]}).dropna().reset_index()
 
 
 def _ends(values: np.ndarray) -> tuple[float, float, float]:
@@ -91,7 +85,7 @@ def _draw_arms(axes: Axes, data: pd.DataFrame, names: list[str]) -> None:
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
-    """One figure; none when no arm has both numbers. Options: cost, gain: keys of analysis.scores.METRICS."""
+    """One figure; none when no arm has both numbers. Options: cost, gain: keys of analysis.scores.METRICS; stem."""
     cost, gain = options["cost"], options["gain"]
     data = tradeoff_data(study, cost, gain)
     if data.empty:
@@ -103,19 +97,21 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     axes.axhline(0, color=style.INK, linewidth=0.6)
     _draw_arms(axes, data, list(study.plan.arms))
     axes.set_xlabel(f"{METRICS[cost].label} ({METRICS[cost].unit})")
-    axes.set_ylabel(f"gain in {METRICS[gain].label}\nover {label} (human-normalised)")
+    unit = frames.UNITS.get(frames.how(gain, None), METRICS[gain].unit)
+    axes.set_ylabel(f"gain in {METRICS[gain].label}\nover {label} ({unit})")
     figure.legend(loc="outside lower center", ncols=3, handlelength=1.2)
     caption = (
         f"Gain in {METRICS[gain].label} over {label} against the {METRICS[cost].label} "
         f"({METRICS[cost].unit}), scale {study.plan.scale}. "
         "Small marks: one task; large: mean over tasks with 95 % Student-t intervals "
-        "over seeds (n seeds with every task; none for n = 1)."
+        "over seeds (n seeds with every task; none for n = 1). "
+        f"{frames.lost_sentence(frames.numbers(study, gain))}"
     )
     return [
         style.save(
             figure,
             study.folder / "figures",
-            "tradeoff",
+            options.get("stem", "tradeoff"),
             caption,
             data.to_csv(index=False, lineterminator="\n"),
         )

@@ -12,7 +12,32 @@ FOLDER = Path(__file__).parent
 COLUMNS = {
     "atari_human_random.csv": ("game", "random", "human", "exploration_class"),
     "dapo_paper_fig2_curves.csv": ("game", "method", "hours", "median", "q25", "q75"),
-    "dapo_paper_games.csv": ("game", "fig1_rel_pct", "fig3_first_bin_ppo", "fig3_ppo_last5", "fig3_da_last5"),
+    "dapo_paper_games.csv": (
+        "game",
+        "human_score",
+        "category",
+        "fig1_rel_pct",
+        "fig3_first_bin_ppo",
+        "fig3_ppo_last5",
+        "fig3_da_last5",
+        "fig4_ppo_last5",
+        "fig4_da_last5",
+    ),
+    "dapo_repo_ppo_curves.csv": ("game", "hours", "score"),
+    "dapo_repo_ppo_final.csv": ("game", "final_score", "max_score", "pixel_error", "source", "protocol", "last_hour"),
+    "mujoco_published.csv": (
+        "env",
+        "env_version",
+        "algorithm",
+        "implementation",
+        "score",
+        "std",
+        "steps",
+        "seeds",
+        "score_kind",
+        "source",
+        "protocol",
+    ),
     "atari_published.csv": (
         "game",
         "algorithm",
@@ -26,15 +51,24 @@ COLUMNS = {
 }
 
 
+NUMBERS = ("score", "hours", "median", "steps", "final_score", "fig1_rel_pct", "random", "human")  # never text
+
+
 def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
     """One reported file.
 
-    Args: name: key of COLUMNS; folder: where it lies. UserError names the columns that are not there.
+    Args: name: key of COLUMNS; folder: where it lies. UserError names the columns that are not there or hold text
+    where numbers belong.
     """
+    if name not in COLUMNS:
+        raise UserError(f"no reported file {name!r}; there is: {', '.join(COLUMNS)}")
     frame = pd.read_csv(folder / name, keep_default_na=False, na_values=[""])
     absent = [column for column in COLUMNS[name] if column not in frame.columns]
     if absent:
         raise UserError(f"{folder / name} lacks the columns {', '.join(absent)}")
+    text = [column for column in NUMBERS if column in frame and not pd.api.types.is_numeric_dtype(frame[column])]
+    if text:
+        raise UserError(f"{folder / name} holds text among the numbers of {', '.join(text)}")
     return frame
 
 
@@ -87,6 +121,16 @@ def value_at(curve: pd.DataFrame, step: float, column: str = "median") -> float:
     if not first <= step <= last:
         raise UserError(f"step {step:g} lies outside the digitised curve ({first:g} to {last:g} agent steps)")
     return float(np.interp(step, curve["step"], curve[column]))
+
+
+@functools.cache
+def dapo_games() -> pd.DataFrame:
+    """The 58 games of Figures 1, 3 and 4 of the DAPO paper, one run per game and method; index: game.
+
+    Columns: human_score, category (exploration class in the authors' repository), fig1_rel_pct (label, percent),
+    fig3_first_bin_ppo, fig3_ppo_last5, fig3_da_last5, fig4_ppo_last5, fig4_da_last5 (raw scores).
+    """
+    return read("dapo_paper_games.csv").set_index("game")
 
 
 def is_atari(task: str) -> bool:

@@ -5,8 +5,8 @@ from bench.config import RunConfig
 from bench.envs.base import VecEnv
 from bench.loop import Agent
 
-# PPO with V-trace advantages, the paper's baseline, is DAPO with 1/eta = 0: same file, other YAML.
-ALGOS = {"dapo": Dapo, "ppo": Dapo}
+# PPO with V-trace advantages, IMPALA and A2C are DAPO with 1/eta = 0 and other losses: same file, other YAML.
+ALGOS = {"a2c": Dapo, "dapo": Dapo, "impala": Dapo, "ppo": Dapo}
 
 
 def make(config: RunConfig, env: VecEnv) -> Agent:

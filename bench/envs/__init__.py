@@ -9,7 +9,7 @@ from bench.envs.base import VecEnv
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.config import EnvConfig
+    from bench.env_config import EnvConfig
 
 # Each module offers make(config, threads) -> VecEnv and task_names() -> list of valid tasks.
 SUITES = {

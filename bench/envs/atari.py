@@ -20,8 +20,8 @@ from ale_py.registration import rom_id_to_name
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from bench.config import AtariConfig
-from bench.envs.base import Step
+from bench.env_config import AtariConfig
+from bench.envs.base import Step, check_actions
 
 SCREEN = 84  # pixels, Mnih et al. 2015
 NOOP, FIRE, SECOND = 0, 1, 2
@@ -101,13 +101,7 @@ class AtariEnv:
 
     def step(self, actions: np.ndarray) -> Step:
         """Take one action per game. An action outside the game's set is refused: the emulator would hang."""
-        if (
-            actions.shape != (self.num_envs,)
-            or actions.dtype.kind not in "iu"
-            or actions.min() < 0
-            or actions.max() >= self.num_actions
-        ):
-            raise ValueError(f"actions must be {self.num_envs} integers in [0, {self.num_actions}), got {actions}")
+        actions = check_actions(actions, self.num_envs, self.num_actions)
         acted = self._scripted >= len(self._script)  # A2
         if not acted.all():
             actions = np.where(acted, actions, np.append(self._script, NOOP)[self._scripted])

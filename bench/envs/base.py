@@ -42,3 +42,21 @@ class VecEnv(Protocol):
 
     def close(self) -> None:
         """Release the sub-environments."""
+
+
+def check_actions(actions: np.ndarray, num_envs: int, num_actions: int) -> np.ndarray:
+    """Refuse actions that are not `[B]` integers in [0, num_actions).
+
+    Args:
+        actions: to look at.
+        num_envs, num_actions: B and A.
+    Raises:
+        ValueError: saying what was found and what is allowed.
+    """
+    actions = np.asarray(actions)
+    allowed = f"actions must be {num_envs} integers in [0, {num_actions})"
+    if actions.shape != (num_envs,) or actions.dtype.kind not in "iu":
+        raise ValueError(f"{allowed}, got {actions.dtype} {list(actions.shape)}")
+    if actions.min() < 0 or actions.max() >= num_actions:
+        raise ValueError(f"{allowed}, got {actions.min()} to {actions.max()}")
+    return actions

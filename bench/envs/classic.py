@@ -12,9 +12,8 @@ import numpy as np
 from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from bench.config import EnvConfig
-from bench.envs.base import Step
-from bench.envs.tabular import check_actions
+from bench.env_config import EnvConfig
+from bench.envs.base import Step, check_actions
 from bench.errors import UserError
 
 TASKS = ("Acrobot-v1", "CartPole-v1", "MountainCar-v0")

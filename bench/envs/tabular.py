@@ -5,21 +5,21 @@ from functools import partial
 
 import numpy as np
 
-from bench.config import TabularConfig
-from bench.envs import mdp as mdps
-from bench.envs.base import Step
+from bench.env_config import TabularConfig
+from bench.envs import mdp_builders as builders
+from bench.envs.base import Step, check_actions
+from bench.envs.mdp import MDP
 from bench.errors import UserError
 
-TASKS: dict[str, Callable[[], mdps.MDP]] = {
-    "chain": partial(mdps.chain, 5),
-    "deep_sea_5": partial(mdps.deep_sea, 5),
-    "deep_sea_10": partial(mdps.deep_sea, 10),
-    "deep_sea_15": partial(mdps.deep_sea, 15),
-    "deep_sea_20": partial(mdps.deep_sea, 20),
-    "four_rooms": mdps.four_rooms,
-    "garnet": partial(mdps.garnet, 20, 4, 3, seed=0),
-    "garnet_small": partial(mdps.garnet, 5, 2, 2, seed=0),
-    "river_swim": partial(mdps.river_swim, 6),
+TASKS: dict[str, Callable[[], MDP]] = {
+    "chain": partial(builders.chain, 5),
+    "chain_10": partial(builders.chain, 10),
+    **{f"deep_sea_{n}": partial(builders.deep_sea, n) for n in (5, 8, 10, 12, 15, 20)},
+    "four_rooms": builders.four_rooms,
+    "garnet": partial(builders.garnet, 20, 4, 3, seed=0),
+    "garnet_mixing": partial(builders.garnet_mixing, 20, 4, 3, seed=0),
+    "garnet_small": partial(builders.garnet, 5, 2, 2, seed=0),
+    "river_swim": partial(builders.river_swim, 6),
 }
 
 BLOCK = 256  # steps of uniform numbers drawn at once per sub-environment
@@ -32,7 +32,7 @@ class TabularVecEnv:
     Every step uses two uniform numbers, one for the transition and one for a restart, needed or not.
     """
 
-    def __init__(self, mdp: mdps.MDP, num_envs: int, max_steps: int) -> None:
+    def __init__(self, mdp: MDP, num_envs: int, max_steps: int) -> None:
         """Set up; `reset` starts it.
 
         Args:
@@ -111,23 +111,6 @@ class TabularVecEnv:
         self._cursor += 1
         drawn: np.ndarray = self._uniforms[:, self._cursor - 1]
         return drawn
-
-
-def check_actions(actions: np.ndarray, num_envs: int, num_actions: int) -> np.ndarray:
-    """Refuse actions that are not `[B]` integers in [0, num_actions).
-
-    Args:
-        actions: to look at.
-        num_envs, num_actions: B and A.
-    Raises:
-        ValueError: saying what was found and what is allowed.
-    """
-    actions = np.asarray(actions)
-    if actions.shape != (num_envs,) or actions.dtype.kind not in "iu":
-        raise ValueError(f"actions must be {num_envs} integers, got {actions.dtype} {list(actions.shape)}")
-    if actions.min() < 0 or actions.max() >= num_actions:
-        raise ValueError(f"actions must lie in [0, {num_actions}), got {actions.min()} to {actions.max()}")
-    return actions
 
 
 def _cumulative(p: np.ndarray) -> np.ndarray:

@@ -3,6 +3,8 @@
 `weight` is 1 where the agent chose the action and 0 where the protocol forced it.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -74,23 +76,83 @@ def ppo_clip(ratio: Tensor, advantage: Tensor, *, clip: float, weight: Tensor) -
     return -weighted_mean(torch.minimum(ratio * b, ratio.clamp(1 - clip, 1 + clip) * b), weight)
 
 
-def value_loss(v: Tensor, target: Tensor, ratio: Tensor, *, ratio_cap: float, weight: Tensor) -> Tensor:
+def unclipped_loss(ratio: Tensor, advantage: Tensor, *, weight: Tensor) -> Tensor:
+    """- mean w B, B a constant.
+
+    Source: Wang et al. 2019, eq. 13, whose gradient E[ w (D - eta A) grad log pi ] is eta times this one's with
+    B = A - D / eta; the authors' code, "pgis".
+
+    Args:
+        ratio: w, carries the gradient; any shape.
+        advantage: B, same shape, detached here.
+        weight: same shape.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(ratio.shape), advantage=advantage)
+    return -weighted_mean(ratio * advantage.detach(), weight)
+
+
+def outside_loss(
+    ratio: Tensor, advantage: Tensor, divergence: Tensor, *, inv_eta: float, clip: float, weight: Tensor
+) -> Tensor:
+    """- mean min( w A, clip(w, 1 - clip, 1 + clip) A ) + (1/eta) mean w D: only the advantage is clipped.
+
+    Source: the authors' code of Wang et al. 2019 ("ppo" with a divergence, ppo.py:226), not in the paper.
+
+    Args:
+        ratio: w, carries the gradient; any shape.
+        advantage, divergence: A and D, same shape, detached here.
+        inv_eta: 1/eta.
+        clip: half-width of the interval around 1.
+        weight: same shape.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    clipped = ppo_clip(ratio, advantage, clip=clip, weight=weight)
+    return clipped + inv_eta * -unclipped_loss(ratio, divergence, weight=weight)
+
+
+def actor_critic_loss(log_pi: Tensor, ratio: Tensor, advantage: Tensor, *, rho_bar: float, weight: Tensor) -> Tensor:
+    """- mean min(rho_bar, w) A log pi, w and A constants: the V-trace policy gradient, at w = 1 that of A2C.
+
+    Source: Espeholt et al. 2018, section 4.2 (A = r + gamma v' - V); Mnih et al. 2016, algorithm S3.
+
+    Args:
+        log_pi: log-probability of the action taken, carries the gradient; any shape.
+        ratio: w, same shape, detached here.
+        advantage: A, same shape, detached here.
+        rho_bar: cap of w.
+        weight: same shape.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(log_pi.shape), ratio=ratio, advantage=advantage)
+    return -weighted_mean(ratio.detach().clamp(max=rho_bar) * advantage.detach() * log_pi, weight)
+
+
+def value_loss(
+    v: Tensor, target: Tensor, ratio: Tensor | None, *, ratio_cap: float = math.inf, weight: Tensor
+) -> Tensor:
     """0.5 mean( min(w, ratio_cap) (v - target)^2 ), w and target constants.
 
-    Source: Wang et al. 2019, eq. 14; the cap (3) is in the authors' code only.
+    Source: Wang et al. 2019, eq. 14; the cap (3) is in the authors' code only. Without w: Espeholt et al. 2018.
 
     Args:
         v: values of the critic, carries the gradient; any shape.
         target: same shape, detached here.
-        ratio: w, same shape, detached here.
+        ratio: w, same shape, detached here; None for 1.
         ratio_cap: upper bound on w.
         weight: same shape.
     Raises:
         ValueError: the shapes differ.
     """
-    require_shape(tuple(v.shape), target=target, ratio=ratio)
-    capped = ratio.detach().clamp(max=ratio_cap)
-    return 0.5 * weighted_mean(capped * (v - target.detach()).square(), weight)
+    require_shape(tuple(v.shape), target=target)
+    error = (v - target.detach()).square()
+    if ratio is not None:
+        require_shape(tuple(v.shape), ratio=ratio)
+        error = ratio.detach().clamp(max=ratio_cap) * error
+    return 0.5 * weighted_mean(error, weight)
 
 
 def categorical_entropy(logits: Tensor) -> Tensor:

@@ -96,8 +96,13 @@ def vtrace(
     own_return = torch.cat([r[:-1] + discount[:-1] * v[1:], tail_return[None]])
     delta = ratio.clamp(max=rho_bar) * (own_return - v)
     v_target = v + backward_sum(delta, discount * ratio.clamp(max=c_bar))
-    q = torch.cat([r[:-1] + discount[:-1] * v_target[1:], tail_return[None]])
-    return v_target, q
+    return v_target, action_returns(r, discount, v_target, tail_return)
+
+
+@torch.no_grad()
+def action_returns(r: Tensor, discount: Tensor, v_target: Tensor, tail_return: Tensor) -> Tensor:
+    """q_i = r_i + discount_i v_{i+1}, q_{T-1} = tail_return: the return of each action. Arguments as in `vtrace`."""
+    return torch.cat([r[:-1] + discount[:-1] * v_target[1:], tail_return[None]])
 
 
 def _require_fraction(name: str, x: float) -> None:

@@ -5,90 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from dapo_cases import Scripted, configured, train_scripted, trained
 
 from bench import algos, compose, envs, seeding
+from bench.algos import probes
 from bench.algos.dapo import Dapo
-from bench.envs.base import Step
 from bench.loop import interact
-
-SMALL = [
-    "env=classic",
-    "env.num_envs=4",
-    "algo.batch_size=32",
-    "algo.rollout_length=8",
-    "algo.updates_per_version=7",
-    "algo.burn_in=0",
-    "algo.replay_capacity=64",
-]  # 8 steps per actor and version: 32 generated, 224 trained
-
-
-def configured(*overrides: str, steps: int = 320) -> compose.RunConfig:
-    return compose.to_run_config(compose.compose([*SMALL, f"steps={steps}", *overrides]))
-
-
-def trained(config: compose.RunConfig, agent_class: type[Dapo] = Dapo) -> tuple[Dapo, list[dict[str, float]]]:
-    env = envs.make(config.env, 1)
-    agent = agent_class(config, env)
-    seeds = seeding.env_seeds(config.seed, env.num_envs)
-    rows = [event.metrics for event in interact(env, agent, seeds, config.steps) if event.metrics]
-    env.close()
-    return agent, rows
-
-
-class Scripted:
-    """Observations and rewards are given; the last step of every `period` ends an episode."""
-
-    obs_dtype = np.dtype(np.float32)
-    num_actions = 2
-
-    def __init__(
-        self,
-        num_envs: int,
-        period: int,
-        *,
-        truncates: bool,
-        reward: float = 1.0,
-        forced: int = 0,
-        forced_reward: float = 0.0,
-    ):
-        self.num_envs, self.obs_shape = num_envs, (1,)
-        self.period, self.truncates, self.reward = period, truncates, reward
-        self.forced, self.forced_reward = forced, forced_reward
-
-    def reset(self, seeds: np.ndarray) -> np.ndarray:
-        self.t = 0
-        return np.ones((self.num_envs, 1), np.float32)
-
-    def step(self, actions: np.ndarray) -> Step:
-        n = self.num_envs
-        acted = self.t % self.period >= self.forced
-        self.t += 1
-        end = np.full(n, self.t % self.period == 0)
-        obs = np.ones((n, 1), np.float32)
-        reward = np.full(n, self.reward if acted else self.forced_reward, np.float32)
-        no = np.zeros(n, bool)
-        return Step(
-            obs,
-            reward,
-            no if self.truncates else end,
-            end if self.truncates else no,
-            obs,
-            np.full(n, acted),
-            reward.astype(np.float64),
-            end,
-            end,
-        )
-
-    def close(self) -> None:
-        pass
-
-
-def train_scripted(env: Scripted, config: compose.RunConfig, agent_class: type[Dapo] = Dapo) -> Dapo:
-    agent = agent_class(config, env)
-    for _ in interact(env, agent, np.arange(env.num_envs), config.steps):
-        pass
-    return agent
-
 
 # --- identities ----------------------------------------------------------------------------------------------------
 
@@ -127,7 +49,7 @@ def recomputed_error(agent_class: type[Dapo], *env_overrides: str) -> float:
     env.close()
     batch = agent.replay.sample(64, 8, agent.generators["replay"], ("h", "c"))
     assert (batch["discount"][:-1] == 0).any(), "a roll-out must cross an end for this to prove anything"
-    log_pi, _, _ = agent._evaluate(batch)
+    log_pi = agent.evaluate(batch)[0]
     return ((log_pi - batch["log_mu"]) * batch["weight"]).abs().max().item()
 
 
@@ -141,7 +63,7 @@ class StateAfterStep(Dapo):
 
     def act(self, obs, start):
         action = super().act(obs, start)
-        self.chunk[-1].update(h=self.state[0], c=self.state[1])
+        self.actor.steps[-1].update(h=self.actor.state[0], c=self.actor.state[1])
         return action
 
 
@@ -150,7 +72,7 @@ class NoStarts(Dapo):
 
     def act(self, obs, start):
         action = super().act(obs, start)
-        self.chunk[-1]["start"] = torch.zeros(len(start), dtype=torch.bool)
+        self.actor.steps[-1]["start"] = torch.zeros(len(start), dtype=torch.bool)
         return action
 
 
@@ -161,17 +83,18 @@ def test_a_wrong_state_or_a_missing_start_shows_in_the_recomputed_probabilities(
 
 def test_the_loss_of_a_batch_equals_the_formula_written_out():
     agent, _ = trained(configured("algo=dapo", steps=320))
-    batch = agent._sample("replay")
+    batch = agent.sample("replay")
     cfg = agent.config
     with torch.no_grad():
-        log_pi, v, _ = agent._evaluate(batch)
-        ratio = torch.exp(log_pi - batch["log_mu"])
-        v_target, advantage = agent._value_targets(batch, v, ratio)
-        d = agent._divergence(batch, log_pi, ratio, cfg.horizon)
-        b = agent._augmented(batch, advantage, d)
+        log_pi, ratio, v, _ = agent.evaluate(batch)
+        v_target, advantage = agent.value_targets(batch, v, ratio)
+        d = agent.divergence(batch, log_pi, ratio)
+        scaled = agent.scaled(advantage, batch["weight"])
+        loss = agent.policy_loss(log_pi, ratio, scaled, d, batch["weight"])
     T, N = v.shape
     x = {name: value.double().numpy() for name, value in batch.items() if name in ("r", "discount", "ret", "log_mu")}
-    w, val, f = ratio.double().numpy(), v.double().numpy(), (log_pi - batch["log_mu"]).double().numpy()
+    f = (log_pi - batch["log_mu"]).double().numpy()
+    w, val = np.exp(f), v.double().numpy()
     for n in range(N):
         target = np.zeros(T)
         target[-1] = val[-1, n] + min(1, w[-1, n]) * (x["ret"][-1, n] - val[-1, n])
@@ -194,7 +117,8 @@ def test_the_loss_of_a_batch_equals_the_formula_written_out():
             assert d[i, n].item() == pytest.approx(total, abs=1e-5)
     a = advantage.double().numpy()
     expected = a / (np.sqrt((a**2).mean()) + 1e-4) - cfg.inv_eta * d.double().numpy()
-    np.testing.assert_allclose(b, expected, rtol=1e-5, atol=1e-5)
+    surrogate = np.minimum(w * expected, w.clip(0.8, 1.2) * expected)
+    assert loss.item() == pytest.approx(-surrogate.mean(), abs=1e-5)
 
 
 def test_stored_returns_are_td_lambda_returns_of_the_behaviour_values():
@@ -204,7 +128,7 @@ def test_stored_returns_are_td_lambda_returns_of_the_behaviour_values():
     for _ in range(8):
         action = agent.act(obs, start)
         step = env.step(action)
-        values = [s["v"] for s in agent.chunk]
+        values = [s["v"] for s in agent.actor.steps]
         agent.observe(obs, action, start, step)
         obs, start = step.obs, np.zeros(4, bool)
     v = torch.stack(values)[:, 0].tolist()  # the observation never changes, nor does the value before the update
@@ -363,14 +287,14 @@ def test_another_seed_gives_other_parameters():
 def test_the_gradients_variance_is_the_sample_variance_over_roll_outs():
     agent, _ = trained(configured("algo=dapo"))
     state = agent.generators["diagnostics"].get_state()
-    measured = agent._diagnose()
+    measured = probes.variances(agent)
     agent.generators["diagnostics"].set_state(state)
-    batch = agent._sample("diagnostics")
-    log_pi, v, _ = agent._evaluate(batch)
-    ratio = torch.exp(log_pi - batch["log_mu"])
-    _, advantage = agent._value_targets(batch, v, ratio)
+    batch = agent.sample("diagnostics")
+    log_pi, ratio, v, _ = agent.evaluate(batch)
+    _, advantage = agent.value_targets(batch, v, ratio)
     for name, horizon in (("", None), ("_full", None), ("_1step", 0)):
-        b = agent._augmented(batch, advantage, agent._divergence(batch, log_pi, ratio, horizon))
+        d = agent.sampled_divergence(batch, log_pi, ratio, horizon)
+        b = agent.scaled(advantage, batch["weight"]) - agent.config.inv_eta * d
         assert measured[f"pg_var{name}"] == pytest.approx(variance_over_rollouts(agent, ratio, b), rel=1e-4)
     assert measured["pg_var_1step"] != measured["pg_var_full"]
 

@@ -22,6 +22,7 @@ ALGO = {
     "da_1step": {"name": "dapo", "inv_eta": 0.5, "horizon": 0},
     "da_full": {"name": "dapo", "inv_eta": 0.5, "horizon": None},
 }
+EXACT = ("proposition1", "exact_ascent")  # arms without games
 PROTOCOL = {"name": "dapo2019", "repeat_action_probability": 0.0, "frame_skip": 4, "sign_rewards": True}
 
 
@@ -32,7 +33,9 @@ def claim(**changes: Any) -> dict[str, Any]:
         "statement": "full beats PPO",
         "source": "here",
         "contrast": ["da_full", "ppo"],
+        "tasks": None,
         "metric": "score",
+        "direction": "greater",
         "margin": 0.5,
         "alpha": 0.05,
         "min_budget": 0.0,
@@ -40,13 +43,28 @@ def claim(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def env_of(task: str) -> str:
+    """The preset that a task of these tests comes from."""
+    if task.endswith(("-v0", "-v1")):
+        return "classic"
+    return "tabular" if task in ("chain", "garnet_small", "river_swim") else "atari"
+
+
 def config(arm: str, task: str, seed: int, steps: int = STEPS) -> dict[str, Any]:
-    """The resolved configuration of a run, at the paper's protocol."""
+    """The resolved configuration of a run, on Atari at the paper's protocol."""
+    if env_of(task) != "atari":
+        exact = arm in EXACT
+        env = {"suite": env_of(task), "task": task, "num_envs": 1 if exact else 4}
+        env |= {"max_steps": 100} if env_of(task) == "tabular" else {}
+        algo = {"name": arm} if exact else ALGO.get(arm, ALGO["ppo"]) | {"name": "dapo"}
+        return {"algo": algo, "env": env, "seed": seed, "steps": steps, "store": "/somewhere", "run_dir": None}
     return {
-        "algo": ALGO[arm] | {"clip": 0.2, "batch_size": 1024, "diagnostics_every": 10},
+        "algo": ALGO.get(arm, ALGO["ppo"]) | {"clip": 0.2, "batch_size": 1024, "diagnostics_every": 10},
         "env": {"suite": "atari", "task": task, "num_envs": 16, "protocol": dict(PROTOCOL)},
         "seed": seed,
         "steps": steps,
+        "store": "/somewhere",
+        "run_dir": None,
     }
 
 
@@ -64,6 +82,8 @@ def make_plan(
     steps: int = STEPS,
     scale: str = "gpu",
     reference: dict[str, Any] | None = None,
+    tuning_seeds: int = 0,
+    name: str = "multi_step",
 ) -> dict[str, Any]:
     """A plan file's content; the reported runs are as long as ours unless `reference` says otherwise."""
     runs = [
@@ -81,16 +101,17 @@ def make_plan(
     ]
     return {
         "check": {
-            "name": "multi_step",
+            "name": name,
             "question": "Is it?",
             "source": "here",
-            "arms": ARMS,
-            "tasks": {task: {"tag": "easy"} for task in tasks},
+            "arms": {arm: ARMS.get(arm, {"label": arm, "reported": None, "overrides": []}) for arm in arms},
+            "tasks": {task: {"tag": "easy", "env": env_of(task)} for task in tasks},
             "claims": claims,
             "reference": reference or {"paper": "dapo", "figure": 2, "hours": 1.0, "steps_per_hour": steps, "runs": 5},
+            "tuning_seeds": tuning_seeds,
         },
         "scale": scale,
-        "steps": steps,
+        "scientific": scale != "smoke",
         "runs": runs,
         "reference_config": reference_config(),
     }
@@ -113,8 +134,12 @@ def write_run(
     state: str = "done",
     error: str | None = None,
     config_changes: dict[str, Any] | None = None,
+    metrics: dict[str, list[float | None]] | None = None,
 ) -> Path:
-    """One run directory. Args: games: (agent step of the end, raw return)."""
+    """One run directory.
+
+    Args: games: (agent step of the end, raw return); metrics: columns of metrics.csv beside step, None for a blank.
+    """
     folder = root / run["run_dir"]
     folder.mkdir(parents=True)
     content = config(run["arm"], run["task"], run["seed"], run["steps"])
@@ -133,6 +158,8 @@ def write_run(
                 "hardware": {"cpu": "a CPU"},
                 "threads": 1,
                 "commit": "c0ffee",
+                "command": f"python -m bench algo={run['arm']} seed={run['seed']} store=/somewhere/else",
+                "started": f"2026-01-01T00:00:{run['seed']:02d}Z",
             }
         )
     )
@@ -151,13 +178,19 @@ def write_run(
     ]
     (folder / "episodes.csv").write_text("\n".join(lines) + "\n")
     rows = [
-        "step,version,entropy,d_var,pg_var,coverage,d_var_full,d_var_1step",
+        "step,wall_s,version,entropy,d_var,pg_var,coverage,d_var_full,d_var_1step",
         *(
-            f"{run['steps'] * (i + 1) // 4},{i},1.5,{d_var},{'' if i % 2 else 0.01},{10 * i},"
+            f"{run['steps'] * (i + 1) // 4},0.5,{i},1.5,{d_var},{'' if i % 2 else 0.01},{10 * i},"
             f"{d_var if i % 2 else ''},{0.01 if i % 2 else ''}"
             for i in range(4)
         ),
     ]
+    if metrics is not None:
+        count = len(next(iter(metrics.values())))
+        rows = [",".join(["step", *metrics])]
+        for i in range(count):
+            values = ["" if column[i] is None else repr(column[i]) for column in metrics.values()]
+            rows.append(",".join([str(run["steps"] * (i + 1) // count), *values]))
     (folder / "metrics.csv").write_text("\n".join(rows) + "\n")
     return folder
 

@@ -93,40 +93,6 @@ def test_every_arm_has_a_look_of_its_own_everywhere() -> None:
     assert style.look("new", ["new", "ppo"]) != style.look("ppo", ["new", "ppo"])
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "status"),
-    [(["supported"], 0), (["supported", "inconclusive"], 2), (["not run", "refuted"], 1), (["not comparable"], 2)],
-)
-def test_strict_says_the_worst_verdict(verdicts: list[str], status: int) -> None:
-    assert cli.strict_status(verdicts) == status
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "no command"),
-        (["judge"], "judge: unknown"),
-        (["verdict", "check=multi_step"], "check and store are needed"),
-        (["verdict", "check=multi_step", "store=/nowhere", "seed=1"], "unknown seed"),
-        (["verdict", "check=nope", "store=/nowhere"], "unknown check 'nope'; there is: multi_step"),
-        (["verdict", "check=multi_step", "store=/nowhere"], "planned there: nothing"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_status_2(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert sentence in error
-    assert error.count("\n") == 1
-
-
-def test_an_absent_scale_names_those_that_are_there(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["verdict", "check=multi_step", f"store={root}", "scale=paper"]) == 2
-    assert "there is: gpu" in capsys.readouterr().err
-
-
 def test_the_command_line_judges_and_strict_changes_only_the_status(root: Path) -> None:
     command = [sys.executable, "-m", "analysis", "verdict", "check=multi_step", f"store={root}"]
     plain = subprocess.run(command, capture_output=True, text=True, check=False)

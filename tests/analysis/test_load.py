@@ -204,3 +204,27 @@ def test_a_reported_file_without_its_columns_is_refused_by_name(tmp_path: Path) 
     (tmp_path / "atari_human_random.csv").write_text("game,human\nQbert,1\n")
     with pytest.raises(UserError, match="random, exploration_class"):
         reported.read("atari_human_random.csv", tmp_path)
+
+
+def test_instances_and_agent_steps_of_one_task_are_not_one_clock(tmp_path: Path) -> None:
+    content = synth.make_plan(["ppo", "proposition1"], ["chain"], 1, [])
+    for run in content["runs"]:
+        run["steps"] = 10 if run["arm"] == "proposition1" else 1000
+    synth.write_plan(tmp_path, content)
+    playing, exact = content["runs"]
+    synth.write_run(tmp_path, playing, [(990, 5.0)])
+    synth.write_run(tmp_path, exact, [], metrics={"delta2": [0.1, 0.1], "bound": [1.0, 1.0]})
+    store = load.load_store(tmp_path, plan.read_plan(tmp_path, "multi_step", "gpu"))
+    scored = score_runs(store, run_curves(store)).set_index("arm")
+    assert scored["clock"].to_dict() == {"ppo": "agent steps", "proposition1": "instances"}
+    assert scored["end"].to_dict() == {"ppo": 1000, "proposition1": 10}
+    assert (scored.loc["ppo", "score"], scored.loc["proposition1", "bound_ratio"]) == (5.0, -1.0)
+    assert set(scored["state"]) == {"done"}
+
+
+def test_a_plan_without_a_task_environment_is_one_sentence(tmp_path: Path) -> None:
+    content = synth.make_plan(ARMS, ["Qbert"], 1, [synth.claim()])
+    del content["check"]["tasks"]["Qbert"]["env"]
+    synth.write_plan(tmp_path, content)
+    with pytest.raises(UserError, match=r"task Qbert: .*'env'"):
+        plan.read_plan(tmp_path, "multi_step", "gpu")

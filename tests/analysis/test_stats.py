@@ -115,3 +115,32 @@ def test_welch_equals_scipys_p_at_zero() -> None:
 def test_the_small_n_sentence_ends_at_ten_runs() -> None:
     assert "75 %" in stats.small_n_sentence(3)
     assert stats.small_n_sentence(10) == ""
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(2, 0.05), (5, 0.05), (20, 0.005)])
+def test_the_detectable_effect_is_found_with_the_stated_power(n: int, alpha: float) -> None:
+    from statsmodels.stats.power import TTestPower
+
+    effect = stats.detectable_effect(n, alpha)
+    assert TTestPower().power(effect, n, alpha / 2, alternative="larger") == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_difference_of_shares_is_adjusted_by_two_runs_by_hand() -> None:
+    # 4 pairs of difference 0, with half a +1, half a -1 and a 0 added: variance 1 / 6 over 6.
+    estimate = stats.binary_difference(np.zeros((4, 1)), 2, 0.05)
+    half = 3.182446305284263 * math.sqrt(1 / 6 / 6)  # t of 3 degrees of freedom
+    assert (estimate.value, estimate.low, estimate.high) == (0.0, pytest.approx(-half), pytest.approx(half))
+
+
+def test_a_share_of_one_arm_is_pulled_towards_a_half() -> None:
+    estimate = stats.binary_difference(np.ones((6, 1)), 1, 0.05)
+    assert estimate.value == 1.0
+    assert (estimate.low + estimate.high) / 2 == pytest.approx(8 / 10)  # two ones and two zeros added
+
+
+def test_few_seeds_on_several_tasks_are_one_number_each() -> None:
+    d = np.array([[0.0, 2.0], [2.0, 4.0], [4.0, 3.0]])
+    expected = stats.student_t(np.array([1.0, 3.0, 3.5]))
+    found = stats.difference(d, 0.05)
+    assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
+    assert "bootstrap" in stats.difference(np.tile(d, (2, 1)), 0.05).kind

@@ -7,9 +7,9 @@ import pytest
 import synthetic as synth
 from scipy import stats as sp
 
-from analysis import tables
+from analysis import tables, terminal
+from analysis.measure import Verdict
 from analysis.study import Study, analyse
-from analysis.verdicts import Verdict
 from bench.errors import UserError
 
 ARMS = ["ppo", "da_full"]
@@ -45,7 +45,7 @@ def test_a_clear_difference_is_supported_with_the_interval_by_hand(tmp_path: Pat
     assert v.interval == pytest.approx([5 - half, 5 + half])
     assert v.p_holm == v.p == pytest.approx(sp.ttest_1samp([4.0, 5.0, 6.0], 0.5).pvalue)
     assert v.interval_kind == "95 % Student-t, paired by task and seed"
-    assert v.runs == {"planned": 6, "used": 6, "failed": 0, "running": 0, "missing": 0, "unscored": 0, "unpaired": 0}
+    assert v.runs == {"planned": 6, "used": 6, "failed": 0, "running": 0, "missing": 0, "unscored": 0, "left_out": 0}
 
 
 def test_no_better_than_the_margin_is_refuted_not_merely_insignificant(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_smoke_decides_nothing_and_says_so(tmp_path: Path) -> None:
     result = study(tmp_path, [5.0, 6.0, 7.0], [1.0] * 3, scale="smoke")
     assert only(result).verdict == "inconclusive"
     assert "Scale smoke says nothing scientific" in only(result).reason
-    assert "Scale smoke says nothing scientific" in tables.verdict_text(result)
+    assert "Scale smoke says nothing scientific" in terminal.verdict_text(result)
 
 
 def test_holm_over_the_check_can_undo_a_lone_success(tmp_path: Path) -> None:
@@ -163,22 +163,24 @@ def test_holm_over_the_check_can_undo_a_lone_success(tmp_path: Path) -> None:
 
 
 def test_several_games_are_human_normalised_and_bootstrapped(tmp_path: Path) -> None:
-    v = only(
-        study(
-            tmp_path,
-            [2000.0, 2100.0, 2200.0],
-            [100.0] * 3,
-            [synth.claim(normalise=None, margin=0.05)],
-            tasks=("Qbert", "Gravitar"),
-        )
-    )
+    a = [2000.0, 2100.0, 2200.0, 2300.0, 2400.0]
+    claims = [synth.claim(normalise=None, margin=0.05)]
+    v = only(study(tmp_path, a, [100.0] * 5, claims, tasks=("Qbert", "Gravitar")))
     assert v.verdict == "supported"
     assert v.unit == "human-normalised"
     assert "stratified bootstrap of the IQM" in v.interval_kind
-    # The middle half of 3 x 2 differences: without the smallest and the largest.
+    # The middle half of 5 x 2 differences: without the two smallest and the two largest.
     scale = [13455.0 - 163.9, 3351.4 - 173.0]
-    d = sorted((x - 100) / s for x in (2000, 2100, 2200) for s in scale)
-    assert v.estimate == pytest.approx(sum(d[1:-1]) / 4)
+    d = sorted((x - 100) / s for x in a for s in scale)
+    assert v.estimate == pytest.approx(sum(d[2:-2]) / 6)
+
+
+def test_below_five_seeds_several_tasks_are_averaged_per_seed_and_judged_by_student_t(tmp_path: Path) -> None:
+    v = only(study(tmp_path, [5.0, 6.0, 10.0], [1.0] * 3, tasks=("Qbert", "Gravitar")))
+    expected = sp.ttest_1samp([4.0, 5.0, 9.0], 0).confidence_interval(0.95)
+    assert v.interval == pytest.approx([expected.low, expected.high])
+    assert v.estimate == pytest.approx(6.0)
+    assert v.interval_kind == "95 % Student-t of each seed's mean over tasks, paired by task and seed"
 
 
 def test_a_game_without_human_score_makes_a_human_normalised_claim_not_comparable(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_arms_under_different_protocols_are_not_comparable(tmp_path: Path) -> No
         synth.write_run(tmp_path, run, [(990, 5.0 + run["seed"])], config_changes=sticky)
     v = only(analyse(tmp_path, "multi_step", "gpu"))
     assert v.verdict == "not comparable"
-    assert "env.protocol.repeat_action_probability 0.0 and 0.25" in v.reason
+    assert "env.protocol.repeat_action_probability 0.25 and 0.0" in v.reason
 
 
 def test_an_unknown_metric_is_named(tmp_path: Path) -> None:
@@ -239,7 +241,7 @@ def test_equal_stores_give_equal_verdict_files_without_nan(tmp_path: Path) -> No
 
 def test_the_printed_table_fits_a_hundred_columns_and_keeps_every_claim(tmp_path: Path) -> None:
     result = study(tmp_path, [5.0, 6.0, 7.0], [1.0] * 3, [synth.claim(id="a_very_long_claim_identifier_" * 2)])
-    text = tables.verdict_text(result)
+    text = terminal.verdict_text(result)
     assert max(map(len, text.splitlines())) <= 100
     assert "supported" in text
     assert "n = 3" in text  # the sentence on few runs

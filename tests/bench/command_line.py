@@ -10,15 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# A check on CartPole made of the real one by overrides alone; {arm: overrides} come on top.
-TINY_SUITE = [
-    "scale=smoke",
-    "logger=none",
-    'check.base=["env=classic"]',
-    "+check.tasks={CartPole-v1:{tag:easy}}",
-    "check.scales.smoke.tasks=[CartPole-v1]",
-    "check.scales.smoke.overrides=[]",
-]
+
+def block(arms: str, tasks: str, steps: int, *overrides: str, seeds: int = 1) -> str:
+    """A block of a check as Hydra's command line reads it; arms and tasks are comma-separated."""
+    quoted = ",".join(f"'{override}'" for override in overrides)
+    return f"{{arms:[{arms}],tasks:[{tasks}],seeds:{seeds},steps:{steps},overrides:[{quoted}]}}"
+
+
+def tiny_suite(*blocks: str, check: str = "multi_step") -> list[str]:
+    """The smoke scale of a real check, made of other blocks."""
+    return [f"check={check}", "scale=smoke", "logger=none", f"check.scales.smoke.blocks=[{','.join(blocks)}]"]
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -46,8 +47,8 @@ def call(cwd: Path, module: str, *arguments: str, **variables: str) -> subproces
     )
 
 
-def start(cwd: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start, to be killed."""
+def start(cwd: Path, module: str, *arguments: str, group: bool = False) -> subprocess.Popen[str]:
+    """Start, to be killed. Args: group: as the first of a process group, as a shell starts it."""
     return subprocess.Popen(
         command(module, *arguments),
         cwd=cwd,
@@ -56,6 +57,7 @@ def start(cwd: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=group,
     )
 
 
@@ -72,6 +74,20 @@ def kill(process: subprocess.Popen[str], by: signal.Signals) -> int:
     process.send_signal(by)
     process.communicate(timeout=60)
     return process.returncode
+
+
+def parent_of(pid: int) -> int:
+    """The process that forked this one (Linux)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, ended ones that nobody has waited for not counted (Linux)."""
+    path = Path(f"/proc/{pid}/stat")
+    try:
+        return path.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def status(run_dir: Path) -> dict[str, Any]:

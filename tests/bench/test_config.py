@@ -88,7 +88,7 @@ REFUSED = [
     ("store=", "store=here", ("store", "folder")),
     ("env.num_envs=0", "env.num_envs=4", ("env.num_envs is 0",)),
     ("logger.mode=disabled", "logger.mode=online", ("logger.mode", "offline, online")),
-    ("algo.divergence=js", "algo.divergence=entropy", ("algo.divergence", "entropy, kl")),
+    ("algo.divergence=js", "algo.divergence=entropy", ("algo.divergence", "entropy, hellinger")),
     ("algo.horizon=-1", "algo.horizon=3", ("algo.horizon", "null (full)")),
     ("algo.horizon=full", "algo.horizon=null", ("algo.horizon", "integer")),
     ("algo.gamma=1.0", "algo.gamma=0.5", ("algo.gamma", "0 <= gamma < 1")),
@@ -99,7 +99,7 @@ REFUSED = [
     ("algo.inv_eta=-0.5", "algo.inv_eta=0", ("algo.inv_eta",)),
     ("algo.inv_eta=inf", "algo.inv_eta=4", ("algo.inv_eta",)),
     ("algo.recurrent=maybe", "algo.recurrent=true", ("algo.recurrent", "maybe")),
-    ("algo.name=foo", "algo.name=dapo", ("algo.name", "dapo, ppo")),
+    ("algo.name=foo", "algo.name=dapo", ("algo.name", "a2c, dapo")),
     # combinations
     ("steps=100 algo.burn_in=0", "steps=128 algo.burn_in=0", ("steps is 100", "roll-out", "128")),
     ("algo.rollout_length=30", "algo.rollout_length=32", ("algo.rollout_length is 30", "divisor", "256")),
@@ -201,17 +201,54 @@ def test_metrics_that_a_claim_may_name_are_those_of_the_analysis():
         ({"metric": "aucc"}, "metric is 'aucc'; allowed: auc"),
         ({"direction": "greatr"}, "direction is 'greatr'; allowed: greater"),
         ({"normalise": "humane"}, "normalise is 'humane'"),
-        ({"contrast": []}, "one arm or two"),
+        ({"contrast": []}, "one arm, two or four"),
+        ({"contrast": ["a", "b", "c"]}, "one arm, two or four"),
+        ({"direction": "every_above"}, "every_below"),
         ({"alpha": 0.0}, "0 < alpha < 1"),
         ({"margin": -1.0}, "0 or more"),
+        ({"direction": "equal"}, "above 0 with equal"),
     ],
 )
 def test_a_claim_that_cannot_be_judged_is_refused_before_its_runs(change, sentence):
     fine = {"id": "c", "statement": "s", "source": "s", "contrast": ["a", "b"], "tasks": None, "metric": "auc"}
     fine |= {"normalise": None, "direction": "greater", "margin": 0.0, "alpha": 0.05, "min_budget": 0.0}
     check_config.ClaimConfig(**fine)
+    check_config.ClaimConfig(**fine | {"contrast": ["a", "b", "c", "d"], "normalise": "range"})
+    check_config.ClaimConfig(**fine | {"contrast": ["a"], "direction": "every_below"})
     with pytest.raises(UserError, match=sentence):
         check_config.ClaimConfig(**fine | change)
+
+
+def test_arms_are_chosen_by_score_only_where_some_seeds_are_for_choosing():
+    claim = {"id": "c", "statement": "s", "source": "s", "contrast": ["best()", "a"], "tasks": None, "metric": "auc"}
+    claim |= {"normalise": None, "direction": "greater", "margin": 0.0, "alpha": 0.05, "min_budget": 0.0}
+    check = {"name": "n", "question": "q", "source": "s", "base": [], "arms": {}, "tasks": {}, "scales": {}}
+    check |= {"claims": [check_config.ClaimConfig(**claim)], "reference": None}
+    check_config.CheckConfig(**check, tuning_seeds=1)
+    with pytest.raises(UserError, match=r"check\.claims \(c\)\.contrast .* check\.tuning_seeds above 0"):
+        check_config.CheckConfig(**check, tuning_seeds=0)
+    with pytest.raises(UserError, match="tuning_seeds is -1"):
+        check_config.CheckConfig(**check, tuning_seeds=-1)
+
+
+EXACT = ["algo=proposition1", "env=exact"]
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("algo.gammas=[]", "algo.gammas is []; allowed: one number and more"),
+        ("algo.gammas=[0.5,1.0]", "0 <= gamma < 1"),
+        ("algo.lambdas=[2.0]", "0 <= lambda <= 1"),
+        ("algo.log10_rewards=[1,0]", "algo.log10_rewards is [1.0, 0.0]; allowed: two numbers, the smaller first"),
+        ("env.task=garnet_smal", "nearest is 'garnet_small'"),
+        ("algo=exact_ascent algo.horizon=3", "algo.horizon is 3; allowed: null (full) or 0 (1-step)"),
+        ("algo=exact_ascent algo.updates_per_version=0", "algo.updates_per_version is 0"),
+    ],
+)
+def test_a_wrong_value_of_an_exact_program_is_refused_by_name(override, says):
+    assert says in refusal(*EXACT, *override.split())
+    typed(*EXACT)
 
 
 def test_every_suite_of_environments_has_a_configuration_and_a_default_preset():

@@ -1,12 +1,14 @@
+import itertools
 import json
 from dataclasses import replace
 
 import pytest
-from command_line import TINY_SUITE
+from command_line import block, tiny_suite
 from filelock import FileLock
 from test_compose import presets
 
 from bench import plan as planning
+from bench.check_config import contrast_entry
 from bench.compose import compose, identity, run_name, to_container, to_run_config, to_suite_config
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -18,21 +20,36 @@ def plan(*overrides):
 
 
 SMOKE = plan("scale=smoke")
+BLOCK = "check.scales.smoke.blocks.0"
 
 
-@pytest.mark.parametrize("scale", presets("scale"))
-@pytest.mark.parametrize("check", presets("check"))
-def test_every_check_expands_at_every_scale_it_has(check, scale):
-    suite = to_suite_config(compose([f"check={check}", f"scale={scale}"], "suite"))
-    if scale not in suite.check.scales:
-        pytest.skip("the check has no such scale")
-    made = expand(suite)
-    budget = suite.check.scales[scale]
-    wanted = {(arm, task, seed) for arm in budget.arms for task in budget.tasks for seed in range(budget.seeds)}
-    assert {(run.arm, run.task, run.seed) for run in made.runs} == wanted
-    assert len(made.runs) == len(wanted)
-    assert len({run.hash for run in made.runs}) == len({run.run_dir for run in made.runs}) == len(wanted)
-    assert {run.steps for run in made.runs} == {budget.steps}
+def named_by(claim, check):
+    """Arms and tasks that a claim is about; tasks None: whatever is planned."""
+    return {arm for entry in claim.contrast for arm in contrast_entry(entry, list(check.arms))[1]}, set(
+        claim.tasks or []
+    )
+
+
+@pytest.mark.parametrize("name", presets("check"))
+def test_every_check_expands_at_every_scale_to_its_blocks_and_plans_what_its_claims_name(name):
+    cells = {}
+    for scale in ("smoke", "cpu", "gpu", "paper"):
+        made = plan(f"check={name}", f"scale={scale}")
+        check = made.suite.check
+        wanted = {
+            (arm, task, seed, block.steps)
+            for block in check.scales[scale].blocks
+            for arm, task, seed in itertools.product(block.arms, block.tasks, range(block.seeds))
+        }
+        assert {(run.arm, run.task, run.seed, run.steps) for run in made.runs} == wanted
+        assert len(made.runs) == len(wanted) == len({run.hash for run in made.runs})
+        cells[scale] = {(run.arm, run.task) for run in made.runs}
+    for claim in check.claims:
+        arms, tasks = named_by(claim, check)
+        assert any(
+            {(arm, task) for arm in arms for task in tasks} <= planned and arms <= {arm for arm, _ in planned}
+            for planned in cells.values()
+        ), claim.id
 
 
 @pytest.mark.parametrize("run", SMOKE.runs, ids=lambda run: f"{run.arm}-{run.task}")
@@ -48,7 +65,7 @@ def test_the_planned_hash_is_the_one_that_the_run_computes_itself(run):
 
 def test_the_longest_budget_ends_with_whole_versions_of_the_papers_schedule():
     paper = plan("scale=paper")
-    assert paper.budget.steps % 14_336 == 0
+    assert {run.steps % 14_336 for run in paper.runs} == {0}
     assert {run.device for run in paper.runs} == {"cuda"}
     assert {run.device for run in SMOKE.runs} == {"cpu"}
 
@@ -62,7 +79,7 @@ def test_seeds_come_before_tasks_so_that_what_is_done_when_time_is_up_is_balance
 
 
 def test_a_check_can_be_made_small_by_overrides():
-    tiny = plan(*TINY_SUITE, "check.scales.smoke.arms=[ppo,da_full]", "check.scales.smoke.seeds=2")
+    tiny = plan(*tiny_suite(block("ppo,da_full", "CartPole-v1", 4096)), f"{BLOCK}.seeds=2")
     assert [(run.arm, run.task, run.seed) for run in tiny.runs] == [
         ("ppo", "CartPole-v1", 0),
         ("da_full", "CartPole-v1", 0),
@@ -74,17 +91,29 @@ def test_a_check_can_be_made_small_by_overrides():
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("check.scales.smoke.arms=[foo]", "'foo'"),
-        ("check.scales.smoke.tasks=[Qbret]", "'Qbret'"),
-        ("check.scales.smoke.seeds=0", "seeds is 0"),
-        ("check.scales.smoke.arms=[]", "arms"),
-        ("check.scales.smoke.steps=1e6", "1_000_000"),
-        ("check.scales.smoke.steps=10", "steps"),
-        ('check.base=["env=classic"]', "'Qbert'"),
+        (f"{BLOCK}.arms=[foo]", "'foo'"),
+        (f"{BLOCK}.tasks=[Qbret]", "'Qbret'"),
+        (f"{BLOCK}.seeds=0", "seeds is 0"),
+        (f"{BLOCK}.arms=[]", "arms"),
+        (f"{BLOCK}.tasks=[]", "tasks"),
+        ("check.scales.smoke.blocks=[]", "one block and more"),
+        (f"{BLOCK}.steps=1e6", "1_000_000"),
+        (f"{BLOCK}.steps=10", "steps is 10; allowed: at least one roll-out"),
+        ("check.tasks.Qbert.env=classic", "'Qbert'"),
+        ("check.tasks.Qbert.env=atar", "env/atar"),
         ('check.arms.ppo.overrides=["algo=dappo"]', "algo/dappo"),
         ('check.arms.ppo.overrides=["+algo.foo=1"]', "algo.foo"),
+        ('check.arms.ppo.overrides=["algo=proposition1"]', "need env=exact"),
         ("check.claims.0.contrast=[foo]", "'foo'"),
+        ("check.claims.0.contrast=[ppo,foo,ppo,ppo]", "'foo'"),
+        ('check.tuning_seeds=1 check.claims.0.contrast=["best(ppo,foo)"]', "claim full_over_1step names the arm 'foo'"),
+        (
+            'check.tuning_seeds=1 check.claims.0.contrast=["worst(ppo)"]',
+            "'worst(ppo)' is no arm; allowed: an arm, best",
+        ),
+        ('check.claims.0.contrast=["best(ppo,da_full)"]', "check.tuning_seeds above 0"),
         ("check.claims.0.tasks=[Qbret]", "'Qbret'"),
+        ("check.claims.0.direction=every_above", "every_below"),
         ("executor.slots=0", "executor.slots is 0"),
         ("store=", "store"),
         ("check=foo", "available in check: "),
@@ -94,9 +123,41 @@ def test_a_check_can_be_made_small_by_overrides():
 )
 def test_a_wrong_check_is_refused_by_name(override, says):
     with pytest.raises(UserError) as caught:
-        plan("scale=smoke", override)
+        plan("scale=smoke", *override.split())
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_two_blocks_that_plan_the_same_run_are_refused_in_one_sentence():
+    first, second = block("ppo", "CartPole-v1", 4096), block("ppo,da_full", "CartPole-v1,river_swim", 8192)
+    with pytest.raises(UserError) as caught:
+        plan(*tiny_suite(first, second))
+    assert str(caught.value) == "check multi_step plans arm ppo, task CartPole-v1, seed 0 in two blocks of smoke"
+    assert len(plan(*tiny_suite(first, block("ppo,da_full", "river_swim", 8192))).runs) == 3
+
+
+def test_a_contrast_names_an_arm_or_a_choice_among_arms():
+    arms = ["a", "b", "c"]
+    assert contrast_entry("a", arms) == ("", ("a",))
+    assert contrast_entry("best(a, b)", arms) == ("best", ("a", "b"))
+    assert contrast_entry("tuned()", arms) == ("tuned", ("a", "b", "c"))
+    for wrong in ("best(a", "mean(a,b)", "best(a)(b)"):
+        with pytest.raises(UserError, match="is no arm"):
+            contrast_entry(wrong, arms)
+
+
+def test_blocks_may_differ_in_steps_suite_and_hyperparameters():
+    instances = block("instances", "garnet", 50, "hparams=default_exact")
+    made = plan(*tiny_suite(instances, block("ppo", "garnet,CartPole-v1", 4096, "algo.clip=0.1"), check="bias_bound"))
+    assert [(run.arm, run.task, run.steps) for run in made.runs] == [
+        ("instances", "garnet", 50),
+        ("ppo", "garnet", 4096),
+        ("ppo", "CartPole-v1", 4096),
+    ]
+    assert [run.run_dir.split("-")[0] for run in made.runs] == ["runs/proposition1", "runs/ppo", "runs/ppo"]
+    for run in made.runs:
+        assert run.hash == identity(to_container(compose(list(run.overrides))))
+    assert made.content()["reference_config"] == {}  # the check has no reference
 
 
 def test_a_scale_that_the_check_does_not_have_is_refused():
@@ -113,7 +174,11 @@ def test_the_plan_file_holds_what_the_analysis_needs(tmp_path):
     assert kept["check"]["arms"].keys() == {"ppo", "da_1step", "da_full"}
     assert kept["check"]["tasks"].keys() == {"Qbert", "Gravitar"}
     assert {claim["id"] for claim in kept["check"]["claims"]} >= {"full_over_1step", "full_over_ppo"}
-    assert (kept["scale"], kept["scientific"], kept["steps"]) == ("smoke", False, 3072)
+    assert kept["check"]["tasks"]["Qbert"] == {"env": "atari", "tag": "hard, dense reward"}
+    assert kept["check"]["tuning_seeds"] == 0
+    assert kept.keys() == {"check", "scale", "scientific", "runs", "reference_config"}
+    assert (kept["scale"], kept["scientific"]) == ("smoke", False)
+    assert {run["steps"] for run in kept["runs"]} == {3072}
     assert kept["runs"][0].keys() == {"arm", "task", "seed", "steps", "hash", "run_dir"}
     assert kept["reference_config"]["da_full"]["algo"]["batch_size"] == 1024  # the paper's, not this scale's
     assert kept["reference_config"]["da_full"]["env"]["protocol"]["name"] == "dapo2019"
@@ -160,7 +225,7 @@ def test_planned_runs_are_not_taken_out_once_one_exists_and_may_be_added(tmp_pat
     write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
     with pytest.raises(UserError, match=r"3 of the runs that .* plans are no longer in multi_step at scale smoke"):
         replace(first, runs=first.runs[3:]).freeze()
-    frozen(tmp_path, "check.scales.smoke.seeds=2")
+    frozen(tmp_path, f"{BLOCK}.seeds=2")
     assert len(json.loads(first.path.read_text())["runs"]) == 12
 
 

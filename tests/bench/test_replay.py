@@ -146,3 +146,34 @@ def test_rollouts_longer_than_what_is_held_are_refused() -> None:
 def test_an_empty_replay_has_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="holds 0"):
         RolloutReplay(7, 2).sample(1, 1, seeded())
+
+
+# --- every roll-out once, and some actors only -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [[6], [6, 6], [5, 6], [7, 7, 6], [3, 6]])
+def test_the_newest_rollouts_cover_the_newest_steps_once(chunks: list[int]) -> None:
+    replay = filled(9, chunks, envs=3)
+    batch = replay.take(*replay.newest(6, 2), 2)
+    assert consecutive(batch)
+    pairs = Counter(zip(batch["t"].flatten().tolist(), batch["actor"].flatten().tolist(), strict=True))
+    last = sum(chunks)
+    assert pairs == Counter((t, actor) for t in range(last - 6, last) for actor in range(3))
+
+
+def test_a_rest_shorter_than_a_rollout_is_left_out() -> None:
+    replay = filled(9, [8])
+    batch = replay.take(*replay.newest(5, 2), 2)
+    assert sorted(set(batch["t"].flatten().tolist())) == [3, 4, 5, 6]
+    assert len(replay.newest(1, 2)[0]) == 0
+
+
+def test_only_the_actors_asked_for_are_drawn() -> None:
+    replay = filled(9, [9], envs=5)
+    assert set(replay.sample(500, 2, seeded(), actors=range(2, 4))["actor"].flatten().tolist()) == {2, 3}
+    assert set(replay.take(*replay.newest(8, 2, range(1, 2)), 2)["actor"].flatten().tolist()) == {1}
+
+
+def test_more_new_steps_than_are_held_are_refused() -> None:
+    with pytest.raises(ValueError, match="the newest 4 steps of a replay that holds 3"):
+        filled(7, [3]).newest(4, 2)

@@ -3,25 +3,38 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import TINY_SUITE, call, kill, one_sentence, start, status, wait_until
+from command_line import (
+    block,
+    call,
+    is_alive,
+    kill,
+    one_sentence,
+    parent_of,
+    start,
+    status,
+    tiny_suite,
+    wait_until,
+)
 from filelock import FileLock
+from test_compose import presets
 
+from bench import execute as executing
 from bench import suite
 from bench.compose import compose, to_suite_config
 from bench.plan import expand
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("suite")]
+pytestmark = pytest.mark.integration
 
 STORE = "a store, with 'odd' characters"
 # Arms: ppo is to be killed from outside, da_1step crashes by itself, da_full is left in peace.
 SUITE = [
-    *TINY_SUITE,
-    "check.scales.smoke.arms=[ppo,da_1step,da_full]",
-    "check.scales.smoke.steps=16_384",
+    *tiny_suite(block("ppo,da_1step,da_full", "CartPole-v1", 8192)),
     'check.arms.da_1step.overrides=["algo=dapo","algo.horizon=0","algo.learning_rate=1e30"]',
 ]
 MENDED = [*SUITE[:-1], 'check.arms.da_1step.overrides=["algo=dapo","algo.horizon=0"]']
@@ -43,6 +56,19 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(place):
     return place / STORE
+
+
+@pytest.fixture
+def say(place, monkeypatch, capsys):
+    """`python -m bench.suite` without the start of a process; returns what it printed."""
+
+    def said(*arguments):
+        assert suite.main(list(arguments)) == 0
+        return capsys.readouterr().out
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    return said
 
 
 def states(store: Path) -> dict[str, str]:
@@ -86,17 +112,16 @@ def test_every_run_computed_the_hash_that_was_planned(store, first):
         assert json.loads((store / run["run_dir"] / "manifest.json").read_text())["hash"] == run["hash"]
 
 
-def test_status_names_every_run_and_changes_nothing(place, store, first):
+def test_status_names_every_run_and_changes_nothing(say, store, first):
     before = states(store)
-    result = call(place, "bench.suite", "status", *SUITE, QUOTED)
-    assert result.returncode == 0
-    assert [line.split()[:2] for line in result.stdout.splitlines()[:3]] == [
+    shown = say("status", *SUITE, QUOTED)
+    assert [line.split()[:2] for line in shown.splitlines()[:3]] == [
         ["failed", "ppo"],
         ["failed", "da_1step"],
         ["done", "da_full"],
     ]
-    assert "killed by SIGKILL" in result.stdout
-    assert "3 runs: 1 done, 2 failed" in result.stdout
+    assert "killed by SIGKILL" in shown
+    assert "3 runs: 1 done, 2 failed" in shown
     assert states(store) == before
 
 
@@ -133,51 +158,105 @@ def test_a_suite_with_everything_done_trains_nothing(place, store, second):
     assert {path: path.stat().st_mtime_ns for path in (store / "runs").rglob("*") if path.is_file()} == before
 
 
-def test_the_plan_counts_what_is_done_and_estimates_the_rest(place, store, second):
-    result = call(place, "bench.suite", "plan", *SUITE, QUOTED)
-    assert result.returncode == 0
-    assert "3 runs: 2 done, 1 failed" in result.stdout
-    assert "16,384 agent steps left, about" in result.stdout
-    assert "one seed per arm: no interval" in result.stdout
+def test_the_plan_counts_what_is_done_and_estimates_the_rest(say, store, second):
+    shown = say("plan", *SUITE, QUOTED)
+    assert "3 runs: 2 done, 1 failed" in shown
+    assert "8,192 steps left, about" in shown
+    assert "one seed per arm: no interval" in shown
 
 
-def test_a_run_that_another_process_holds_is_shown_as_running(place, store, second):
+def test_a_run_that_another_process_holds_is_shown_as_running(say, store, second):
     run_dir = store / RUNS["da_1step"].run_dir
     text = (run_dir / "status.json").read_text()
     (run_dir / "status.json").write_text(json.dumps({"state": "running", "step": 4096}))
     try:
-        assert "interrupted  da_1step" in call(place, "bench.suite", "status", *SUITE, QUOTED).stdout
+        assert "interrupted  da_1step" in say("status", *SUITE, QUOTED)
         with FileLock(run_dir / ".lock"):
-            shown = call(place, "bench.suite", "status", *SUITE, QUOTED).stdout
+            shown = say("status", *SUITE, QUOTED)
         assert "running      da_1step" in shown
-        assert "step 4,096 of 16,384" in shown
+        assert "step 4,096 of 8,192" in shown
     finally:
         (run_dir / "status.json").write_text(text)
 
 
+# --- several checks -------------------------------------------------------------------------------------------------
+
+SHARED = block("ppo,da_full", "CartPole-v1", 4096)
+
+
+def test_a_run_that_two_checks_share_is_made_once(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(executing, "execute", lambda runs, *_: made.extend(runs) or [])
+    arguments = [*tiny_suite(SHARED, check="multi_step,bias_bound"), f"store={tmp_path}"]
+    assert suite.main(["run", *arguments]) == 0
+    assert [(run.arm, run.task) for run in made] == [("ppo", "CartPole-v1"), ("da_full", "CartPole-v1")]
+    assert "2 checks at scale smoke: 2 runs: 2 missing" in capsys.readouterr().err
+    for check in ("multi_step", "bias_bound"):
+        plan = json.loads((tmp_path / f"checks/{check}/smoke.json").read_text())
+        assert {run["run_dir"] for run in plan["runs"]} == {run.run_dir for run in made}
+    assert suite.main(["plan", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert said.count("arms: ppo, da_full") == 2
+    assert "2 runs: 2 missing\n8,192 steps left" in said
+
+
+def test_all_means_every_check(monkeypatch):
+    composed = []
+    monkeypatch.setattr(suite, "compose", lambda overrides, _: composed.append(overrides))
+    monkeypatch.setattr(suite, "to_suite_config", lambda _: None)
+    monkeypatch.setattr(suite, "expand", lambda _: None)
+    suite._plans(["scale=cpu", "check=all"])
+    assert composed == [["scale=cpu", f"check={name}"] for name in presets("check")]
+
+
+# --- killed ---------------------------------------------------------------------------------------------------------
+
+
+def running(store: Path, process: subprocess.Popen) -> tuple[list[Path], list[int]]:
+    """Runs of a suite of two, once both go, and all of its processes."""
+    wait_until(lambda: [status(path).get("state") for path in (store / "runs").glob("*")] == ["running"] * 2)
+    runs = list((store / "runs").iterdir())
+    pids = [status(path)["pid"] for path in runs]
+    assert parent_of(pids[0]) == parent_of(pids[1])  # the server that forked them
+    assert parent_of(parent_of(pids[0])) == process.pid
+    return runs, [process.pid, parent_of(pids[0]), *pids]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
 def test_killing_the_suite_ends_its_runs_and_the_same_command_completes_them(tmp_path):
-    overrides = [*TINY_SUITE, "check.scales.smoke.arms=[ppo]", "check.scales.smoke.steps=1_000_000", "store=store"]
-    run_dir = tmp_path / "store" / planned(overrides)["ppo"].run_dir
-
+    overrides = [*tiny_suite(SHARED.replace("4096", "8192")), "store=store", "executor.slots=2"]
     process = start(tmp_path, "bench.suite", "run", *overrides)
-    wait_until(lambda: status(run_dir).get("step", 0) > 0)
+    runs, pids = running(tmp_path / "store", process)
     kill(process, signal.SIGKILL)
-    wait_until(lambda: status(run_dir).get("state") == "interrupted", 20)  # it would take minutes to its end
-    assert status(run_dir)["error"] == "SystemExit: the suite that started this run is gone"
+    wait_until(lambda: not any(map(is_alive, pids)), 10)
+    for run_dir in runs:
+        assert status(run_dir)["state"] == "interrupted"
+        assert status(run_dir)["error"] == "SystemExit: the suite that started this run is gone"
+    again = call(tmp_path, "bench.suite", "run", *overrides)
+    assert again.returncode == 0, again.stderr
+    assert [status(run_dir)["state"] for run_dir in runs] == ["done", "done"]
 
-    process = start(tmp_path, "bench.suite", "run", *overrides)
-    wait_until(lambda: status(run_dir).get("state") == "running")
-    assert kill(process, signal.SIGTERM) == 130
-    assert status(run_dir)["state"] == "interrupted"
-    assert {path.name for path in run_dir.iterdir()} == {
-        "config.yaml",
-        "manifest.json",
-        "status.json",
-        "episodes.csv",
-        "metrics.csv",
-        "log.txt",
-        ".lock",
-    }
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupt_ends_the_suite_its_runs_and_the_server(tmp_path, by):
+    overrides = [*tiny_suite(SHARED.replace("4096", "1_000_000")), "store=store", "executor.slots=2"]
+    process = start(tmp_path, "bench.suite", "run", *overrides, group=True)
+    runs, pids = running(tmp_path / "store", process)
+    if by == signal.SIGINT:  # as Ctrl-C, which reaches every process of the group
+        os.killpg(process.pid, by)
+    else:
+        process.send_signal(by)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted; the same command goes on with what is left"
+    assert "Traceback" not in said
+    wait_until(lambda: not any(map(is_alive, pids)), 10)
+    for run_dir in runs:
+        assert status(run_dir)["state"] == "interrupted"
+        names = {"config.yaml", "manifest.json", "status.json", "episodes.csv", "metrics.csv", "log.txt", ".lock"}
+        assert {path.name for path in run_dir.iterdir()} == names
 
 
 # --- refused ------------------------------------------------------------------------------------------------------
@@ -189,7 +268,10 @@ def test_killing_the_suite_ends_its_runs_and_the_same_command_completes_them(tmp
         ([], "the first word must be plan, run or status"),
         (["train"], "the first word must be plan, run or status"),
         (["run", "check=foo"], "available in check: "),
-        (["run", "scale=smoke", "check.scales.smoke.tasks=[Qbret]"], "'Qbret'"),
+        (["run", "scale=smoke", "check.scales.smoke.blocks.0.tasks=[Qbret]"], "'Qbret'"),
+        (["run", "scale=quick", "check=multi_step,bias_bound"], "check=bias_bound has no scale 'quick'; it has: smoke"),
+        (["run", "scale=smoke", "check=multi_step,foo"], "available in check: "),
+        (["run", "scale=smoke", "check="], "check"),
         (["run", "scale=smoke", "seed=1"], "there is no key 'seed'"),
         (["run", "scale=smoke", "-m"], "cannot read '-m'"),
     ],
@@ -227,6 +309,6 @@ def test_help_is_printed(capsys, monkeypatch):
 
 
 def test_a_failed_run_cannot_be_planned_away(place, store, first):
-    result = call(place, "bench.suite", "run", *SUITE, "check.scales.smoke.arms=[ppo,da_full]", QUOTED)
+    result = call(place, "bench.suite", "run", *SUITE, "check.scales.smoke.blocks.0.arms=[ppo,da_full]", QUOTED)
     assert result.returncode == 2
     assert "1 of the runs that" in one_sentence(result)

@@ -11,7 +11,7 @@ from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
 
 from bench import compose, seeding
-from bench.config import AtariConfig, AtariProtocol
+from bench.env_config import AtariConfig, AtariProtocol
 from bench.envs import atari
 from bench.envs.atari import AtariEnv
 from bench.envs.base import Step

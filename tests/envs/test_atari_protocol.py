@@ -8,7 +8,7 @@ import pytest
 from ale_py import Action
 
 from bench import compose
-from bench.config import AtariConfig
+from bench.env_config import AtariConfig
 from bench.envs import atari
 from bench.envs.atari import AtariEnv
 from bench.envs.base import Step

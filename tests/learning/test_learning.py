@@ -25,6 +25,12 @@ def test_cartpole_is_solved(tmp_path, algo, seed):
     assert sum(returns) / 20 >= 475  # of 500
 
 
+@pytest.mark.parametrize("algo", ["impala", "a2c"])
+def test_the_actor_critics_learn_cartpole(tmp_path, algo):
+    returns = last_returns(tmp_path, f"algo={algo}", "env=classic", "seed=0", "steps=100_000")
+    assert sum(returns) / 20 >= 150  # random play scores about 20
+
+
 @pytest.mark.parametrize("algo", ["ppo", "dapo"])
 def test_breakout_improves_clearly_on_random_play(tmp_path, algo):
     returns = last_returns(

@@ -173,7 +173,7 @@ def test_a_horizon_past_the_end_is_the_full_sum() -> None:
 
 def released_code(f: Tensor, discount: Tensor, ratio: Tensor) -> Tensor:
     """U_i = rho_i f_{i+1} + gamma c_i U_{i+1}: f one step off its ratio (spec 1.9 item 3)."""
-    d, u = f.clone(), torch.zeros_like(f[0])
+    d, u = f.clone(), ratio[-1].clamp(max=1) * f[-1]
     for i in range(len(f) - 2, -1, -1):
         # u is U_{i+1} here; the released recursion pairs rho_i with f_{i+1}.
         d[i] = f[i] + discount[i] * u
@@ -206,14 +206,23 @@ def test_a_faulty_divergence_is_caught(fault) -> None:
         same(fault(*x), by_sums(*x, c_bar=0.5))
 
 
+def test_shifted_is_the_recursion_of_the_released_code() -> None:
+    x = rollout(0)
+    same(multi_step(*x, c_bar=0.5, shifted=True), released_code(*x))
+
+
+def test_shifted_leaves_out_the_next_f_by_hand() -> None:
+    f = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
+    discount, ratio = torch.full((4, 1), 0.5), torch.tensor([[64.0], [0.25], [0.5], [1.0]])
+    # U_3 = 1 8; U_2 = .5 8 + .5 .5 8 = 6; U_1 = .25 4 + .5 .25 6 = 1.75; D_i = f_i + .5 U_{i+1}: no f_1 in D_0
+    assert multi_step(f, discount, ratio, c_bar=0.5, shifted=True).flatten().tolist() == [1.875, 5, 8, 8]
+    assert multi_step(f, discount, ratio, c_bar=0.5, horizon=0, shifted=True).flatten().tolist() == [1, 2, 4, 8]
+
+
 def test_the_fault_of_the_released_code_is_the_one_described() -> None:
-    """With c = 0 it gives f_i + gamma rho_{i+1} f_{i+2}; without a ratio the right one has f_{i+1}."""
+    """With c = 0 it gives f_i + gamma rho_{i+1} f_{i+2}; without the shift it has f_{i+1}."""
     f, _, ratio = rollout(0)
-    discount = torch.full_like(f, GAMMA)
-    d, u = f.clone(), torch.zeros_like(f[0])
-    for i in range(len(f) - 2, -1, -1):
-        d[i] = f[i] + discount[i] * u
-        u = ratio[i].clamp(max=1) * f[i + 1]
+    d = multi_step(f, torch.full_like(f, GAMMA), ratio, c_bar=0.0, shifted=True)
     same(d[:-2], f[:-2] + GAMMA * ratio[1:-1].clamp(max=1) * f[2:])
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.envs import mdp as mdps
+from bench.envs import mdp_builders as builders
 from bench.envs.mdp import MDP, Array
 from bench.ops.divergences import kl, multi_step
 from bench.ops.returns import gae, td_lambda, vtrace
@@ -51,7 +52,7 @@ def trajectories(mdp: MDP, mu: Array, start: int, first: int | None = None) -> d
 
 
 def small() -> tuple[MDP, Array, Array]:
-    mdp = replace(mdps.garnet(3, 2, 2, seed=4), gamma=0.9)
+    mdp = replace(builders.garnet(3, 2, 2, seed=4), gamma=0.9)
     return mdp, random_policy(0), random_policy(1)
 
 

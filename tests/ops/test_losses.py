@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from bench.ops.divergences import kl, multi_step
 from bench.ops.losses import (
+    actor_critic_loss,
     categorical_entropy,
     importance_ratio,
+    outside_loss,
     ppo_clip,
     rms_normalise,
+    unclipped_loss,
     value_loss,
     weighted_mean,
 )
@@ -158,7 +161,126 @@ def test_a_planted_sign_fault_is_caught() -> None:
     assert ppo_clip(ratio, advantage, clip=0.25, weight=torch.ones(1)) != taken_with_max
 
 
+# ---- other policy losses
+
+
+def test_the_other_policy_losses_by_hand() -> None:
+    ratio, a, d, weight = (
+        torch.tensor(x) for x in ([2.0, 0.5, 64.0], [2.0, -2.0, 64.0], [1.0, 4.0, 64.0], [1.0, 1, 0])
+    )
+    assert unclipped_loss(ratio, a, weight=weight) == -(4 - 1) / 2
+    # clipped: - (1.25 2 - 0.75 2) / 2; divergence, not clipped: 0.5 (2 1 + 0.5 4) / 2
+    assert outside_loss(ratio, a, d, inv_eta=0.5, clip=0.25, weight=weight) == -0.5 + 1
+    log_pi = torch.tensor([-1.0, -3.0, -64.0])
+    # - (1 2 (-1) + 0.5 (-2) (-3)) / 2
+    assert actor_critic_loss(log_pi, ratio, a, rho_bar=1.0, weight=weight) == -0.5
+
+
+def gradients(log_mu: torch.Tensor, log_pi: torch.Tensor, loss) -> torch.Tensor:
+    log_pi = log_pi.clone().requires_grad_()
+    loss(log_pi, importance_ratio(log_pi, log_mu, clip=10.0)).backward()
+    return log_pi.grad
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=50, deadline=None)
+def test_at_the_behaviour_policy_all_policy_losses_have_one_gradient(seed: int) -> None:
+    log_mu, a, d = -normal(seed, 3, 4).abs(), normal(seed + 1, 3, 4), normal(seed + 2, 3, 4)
+    one = torch.ones_like(a)
+    losses = {
+        "inside": lambda _, w: ppo_clip(w, a - 0.5 * d, clip=0.2, weight=one),
+        "outside": lambda _, w: outside_loss(w, a, d, inv_eta=0.5, clip=0.2, weight=one),
+        "unclipped": lambda _, w: unclipped_loss(w, a - 0.5 * d, weight=one),
+        "actor_critic": lambda p, w: actor_critic_loss(p, w, a - 0.5 * d, rho_bar=1.0, weight=one),
+    }
+    for loss in losses.values():
+        torch.testing.assert_close(gradients(log_mu, log_mu, loss), -(a - 0.5 * d) / 12)
+
+
+def test_away_from_the_behaviour_policy_they_differ() -> None:
+    log_mu, log_pi, a, d = -normal(0, 5, 3).abs(), -normal(1, 5, 3).abs(), normal(2, 5, 3), normal(3, 5, 3)
+    one = torch.ones_like(a)
+    grads = [
+        gradients(log_mu, log_pi, lambda _, w: ppo_clip(w, a - d, clip=0.2, weight=one)),
+        gradients(log_mu, log_pi, lambda _, w: outside_loss(w, a, d, inv_eta=1.0, clip=0.2, weight=one)),
+        gradients(log_mu, log_pi, lambda _, w: unclipped_loss(w, a - d, weight=one)),
+        gradients(log_mu, log_pi, lambda p, w: actor_critic_loss(p, w, a - d, rho_bar=1.0, weight=one)),
+    ]
+    assert all(not torch.allclose(g, h) for i, g in enumerate(grads) for h in grads[:i])
+
+
+def test_without_divergence_outside_is_inside() -> None:
+    log_mu, log_pi, a, d = -normal(0, 5, 3).abs(), -normal(1, 5, 3).abs(), normal(2, 5, 3), normal(3, 5, 3)
+    one = torch.ones_like(a)
+    outside = gradients(log_mu, log_pi, lambda _, w: outside_loss(w, a, d, inv_eta=0.0, clip=0.2, weight=one))
+    assert torch.equal(outside, gradients(log_mu, log_pi, lambda _, w: ppo_clip(w, a, clip=0.2, weight=one)))
+
+
+def test_outside_keeps_the_divergence_where_the_advantage_is_clipped() -> None:
+    ratio = torch.tensor([2.0], requires_grad=True)
+    outside_loss(ratio, torch.ones(1), torch.ones(1), inv_eta=0.5, clip=0.2, weight=torch.ones(1)).backward()
+    assert ratio.grad.tolist() == [0.5]
+
+
+def test_the_unclipped_gradient_is_that_of_equation_13_by_enumeration() -> None:
+    """sum_s d(s) sum_a mu(a|s) w (D - eta A) grad log pi, over eta, of a softmax of 3 states and 4 actions."""
+    logits, mu = normal(0, 3, 4).requires_grad_(), normal(1, 3, 4).softmax(-1)
+    a, d, states, eta = normal(2, 3, 4), normal(3, 3, 4), torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), 2.0
+    pi = logits.detach().softmax(-1)
+    expected = torch.zeros(3, 4, dtype=torch.float64)
+    for s in range(3):
+        for action in range(4):
+            score = torch.eye(4, dtype=torch.float64)[action] - pi[s]
+            w = pi[s, action] / mu[s, action]
+            expected[s] += states[s] * mu[s, action] * w * (d[s, action] - eta * a[s, action]) * score
+    ratio = importance_ratio(logits.log_softmax(-1), mu.log(), clip=10.0)
+    loss = unclipped_loss(ratio, a - d / eta, weight=states[:, None] * mu)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(eta * gradient, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_actor_critic_at_the_behaviour_policy_is_a2c() -> None:
+    logits, a = normal(0, 6, 4).requires_grad_(), normal(1, 6)
+    log_pi = logits.log_softmax(-1)[:, 0]
+    (gradient,) = torch.autograd.grad(
+        actor_critic_loss(log_pi, torch.ones(6), a, rho_bar=1.0, weight=torch.ones(6)), logits, retain_graph=True
+    )
+    (a2c,) = torch.autograd.grad(-(a * log_pi).mean(), logits)
+    torch.testing.assert_close(gradient, a2c)
+
+
+def test_actor_critic_caps_the_ratio() -> None:
+    log_pi = torch.zeros(3, requires_grad=True)
+    ratio = torch.tensor([0.5, 1.0, 8.0])
+    actor_critic_loss(log_pi, ratio, torch.ones(3), rho_bar=1.0, weight=torch.ones(3)).backward()
+    torch.testing.assert_close(log_pi.grad, -torch.tensor([0.5, 1.0, 1.0]) / 3)
+
+
+def test_a_forgotten_stop_gradient_on_advantage_divergence_or_ratio_would_show() -> None:
+    x = {name: normal(i, 5).requires_grad_() for i, name in enumerate(("log_pi", "a", "d"))}
+    ratio = x["log_pi"].exp()
+    one = torch.ones(5, dtype=torch.float64)
+    for loss in (
+        unclipped_loss(ratio, x["a"] - x["d"], weight=one),
+        outside_loss(ratio, x["a"], x["d"], inv_eta=0.5, clip=0.2, weight=one),
+        actor_critic_loss(x["log_pi"], ratio, x["a"] - x["d"], rho_bar=1.0, weight=one),
+    ):
+        grads = torch.autograd.grad(loss, list(x.values()), allow_unused=True, retain_graph=True)
+        assert grads[1] is None
+        assert grads[2] is None
+    through_the_ratio = -(ratio.clamp(max=1.0) * x["a"].detach() * x["log_pi"]).mean()
+    (faulty,) = torch.autograd.grad(through_the_ratio, x["log_pi"], retain_graph=True)
+    (right,) = torch.autograd.grad(actor_critic_loss(x["log_pi"], ratio, x["a"], rho_bar=1.0, weight=one), x["log_pi"])
+    assert not torch.allclose(faulty, right)
+
+
 # ---- value
+
+
+def test_the_value_loss_without_ratio_is_the_plain_square() -> None:
+    v, target, weight = torch.tensor([1.0, 2.0, 64.0]), torch.tensor([3.0, 1.0, 0.0]), torch.tensor([1.0, 1.0, 0.0])
+    assert value_loss(v, target, None, weight=weight) == 0.5 * (4 + 1) / 2
+    assert value_loss(v, target, torch.ones(3), weight=weight) == value_loss(v, target, None, weight=weight)
 
 
 def test_the_value_loss_by_hand() -> None:
@@ -235,6 +357,12 @@ def test_shapes_that_differ_are_refused_by_name() -> None:
         ppo_clip(x, y, clip=0.2, weight=x)
     with pytest.raises(ValueError, match="weight has shape"):
         ppo_clip(x, x, clip=0.2, weight=y)
+    with pytest.raises(ValueError, match="advantage has shape"):
+        unclipped_loss(x, y, weight=x)
+    with pytest.raises(ValueError, match="advantage has shape"):
+        outside_loss(x, x, y, inv_eta=0.5, clip=0.2, weight=x)
+    with pytest.raises(ValueError, match="ratio has shape"):
+        actor_critic_loss(x, y, x, rho_bar=1.0, weight=x)
     with pytest.raises(ValueError, match="target has shape"):
         value_loss(x, y, x, ratio_cap=3.0, weight=x)
     with pytest.raises(ValueError, match="log_mu has shape"):

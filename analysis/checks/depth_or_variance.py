@@ -1,0 +1,17 @@
+"""Does the multi-step divergence help by deeper exploration or by less variance?"""
+
+from analysis.checks import Figure, View
+
+X = {"x": {"task": True}, "x_label": "length of the sea"}
+
+VIEW = View(
+    metrics=("exact_auc", "exact_return", "score", "coverage", "d_variance", "pg_variance", "entropy"),
+    figures=(
+        Figure("dose", {"metric": "exact_auc"} | X),
+        Figure("dose", {"metric": "coverage"} | X),
+        Figure("dose", {"metric": "d_variance"} | X),
+        Figure("dose", {"metric": "pg_variance"} | X),
+        Figure("tradeoff", {"cost": "d_variance", "gain": "exact_auc"}),
+    ),
+    baseline="ppo",
+)

@@ -1,0 +1,90 @@
+"""Packing results and confirming them: the commands archive and confirm."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis import archive, tables
+from analysis.cells import claim_tasks, named_arms
+from analysis.load import count_states, load_store, run_records
+from analysis.plan import archive_folder, parse_plan
+from analysis.study import Study, analyse, judge_store
+from bench.errors import UserError
+from bench.files import write_atomically
+
+
+def pack(store: Path, check: str, scale: str, results: Path, *, partial: bool = False) -> list[Path]:
+    """Pack what the planned runs of a check left into `results/<check>-<scale>/`; its verdicts come from the pack.
+
+    UserError where planned runs are unfinished, unless `partial`.
+    """
+    path = store / "checks" / check / f"{scale}.json"
+    raw: dict[str, Any] = json.loads(path.read_text())
+    plan = parse_plan(raw, str(path))
+    loaded = load_store(store, plan)
+    counts = count_states(loaded.runs)
+    if counts["done"] < counts["planned"] and not partial:
+        lost = ", ".join(f"{counts[state]} {state}" for state in ("failed", "running", "missing") if counts[state])
+        raise UserError(f"{check} at scale {scale} has runs that are not done ({lost}); finish them, or say --partial")
+    folder = archive_folder(results, check, scale)
+    written = archive.write_data(folder, raw, plan, loaded)
+    # What is judged is what was written, digit for digit.
+    study = judge_store(results, results, plan, archive.read_store(folder, plan, loaded.runs))
+    written.append(archive.write_runs(folder, study.scored))
+    written.append(write_atomically(folder / "table.md", tables.table_markdown(study)))
+    written.append(write_atomically(folder / "verdicts.json", tables.verdicts_json(study)))
+    return written
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A claim judged anew beside its packed verdict."""
+
+    check: str
+    claim: str
+    now: str
+    archived: str
+    stated: str  # in verdicts.json; differs from `archived` only if a file of the pack was edited
+    agreeing: int  # runs of the claim with the packed parameters' hash
+    runs: int
+
+    @property
+    def same(self) -> bool:
+        """The verdict stands, and the pack says what its own data say."""
+        return self.now == self.archived == self.stated
+
+    @property
+    def line(self) -> str:
+        """For the terminal."""
+        said = self.archived if self.archived == self.stated else f"{self.archived}, verdicts.json says {self.stated}"
+        return (
+            f"{self.check}  {self.claim}: now {self.now}, archived {said}: {'same' if self.same else 'DIFFERENT'}; "
+            f"params_sha256 agree in {self.agreeing} of {self.runs} runs"
+        )
+
+
+def _hashes(study: Study) -> dict[tuple[str, str, int], str]:
+    return {key: str(run["params_sha256"] or "") for key, run in run_records(study.store.runs)}
+
+
+def confirm(store: Path, check: str, scale: str, results: Path) -> list[Confirmation]:
+    """Every claim of a check, judged from the store and from the packed results; claims of either side alone differ."""
+    now, before = analyse(store, check, scale), analyse(results, check, scale)
+    stated = json.loads((archive_folder(results, check, scale) / "verdicts.json").read_text())
+    said = {claim["id"]: claim["verdict"] for claim in stated["claims"]}
+    old, new = ({verdict.id: verdict for verdict in study.verdicts} for study in (before, now))
+    ours, theirs = _hashes(now), _hashes(before)
+    rows = []
+    for claim in sorted(old.keys() | new.keys() | said.keys()):
+        behind = [key for key in ours if claim in new and _is_about(now, claim, key)]
+        agreeing = sum(bool(ours[key]) and ours[key] == theirs.get(key) for key in behind)
+        judged, packed = (side[claim].verdict if claim in side else "absent" for side in (new, old))
+        rows.append(Confirmation(check, claim, judged, packed, said.get(claim, "absent"), agreeing, len(behind)))
+    return rows
+
+
+def _is_about(study: Study, claim_id: str, key: tuple[str, str, int]) -> bool:
+    """True for the runs of the claim's arms (candidates included) on its tasks."""
+    claim = next(claim for claim in study.plan.claims if claim.id == claim_id)
+    return key[0] in named_arms(claim, study.plan) and key[1] in claim_tasks(claim, study.plan)

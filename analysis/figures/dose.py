@@ -1,0 +1,276 @@
+"""A metric against a number: of the configuration (1/eta, M, reuse), of the task (length of the sea), or measured.
+
+One line per family of arms (or per value of another key), mean and 95 % interval over runs (seeds), the runs as
+small dots. Where x spans decades it is logarithmic and its 0 (PPO: 1/eta = 0) is a line and band across the panel.
+An open mark is a mean from which planned runs are missing; a cross at the foot is a point without any number.
+"""
+
+import math
+import re
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+from analysis.figures import Drawn, frames, style
+from analysis.study import Study
+
+CSV = ["panel", "line", "x", "x_drawn", "kind", "arm", "task", "seed", "value", "low", "high", "n", "planned"]
+DECADE = 5.0  # largest over smallest positive x from which the axis is logarithmic
+DODGE = 0.014  # of the axis, between neighbouring lines, so that their intervals do not hide each other
+
+
+def _task_number(task: str) -> float:
+    """The number at the end of a task's name: the length of a chain or a deep sea."""
+    found = re.search(r"(\d+)$", task)
+    return float(found[1]) if found else math.nan
+
+
+def _places(study: Study, x: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """(arm, task) -> x. Args: x: one of {key}, {task: True}, {metric, arm}: see `draw`."""
+    cells = [(str(arm), str(task)) for arm, task in study.scored[["arm", "task"]].drop_duplicates().to_numpy()]
+    if "key" in x:
+        values = frames.setting(study, x["key"])
+        of_arm = {cell[0]: {value for (arm, _), value in values.items() if arm == cell[0]} for cell in cells}
+        # A task on which no run of the arm has begun stands where the arm stands on the others, if that is one place.
+        found = {
+            cell: values.get(cell, next(iter(of_arm[cell[0]])) if len(of_arm[cell[0]]) == 1 else None) for cell in cells
+        }
+        return {cell: float(value) for cell, value in found.items() if isinstance(value, int | float)}
+    if "metric" in x:
+        measured = frames.numbers(study, x["metric"], "none", [x["arm"]]).groupby("task")["value"].mean()
+        return {cell: float(measured.get(cell[1], math.nan)) for cell in cells}
+    return {cell: _task_number(cell[1]) for cell in cells}
+
+
+def _lines(study: Study, arms: list[str], options: dict[str, Any]) -> dict[str, str]:
+    """Arm -> name of its line: as given, the value of a configuration key, its family's label, or its own."""
+    if "line" in options:
+        values = {arm: value for (arm, _), value in frames.setting(study, options["line"]).items()}
+        return {arm: f"{options['line_label']} {values[arm]}" for arm in arms if arm in values}
+    given = {arm: name for name, members in options.get("lines", {}).items() for arm in members}
+    names: dict[str, str] = {}
+    for arm in arms:
+        kin = style.family(arm)
+        variant = arm not in style.ARMS and arm not in style.ALIASES
+        shared = variant or sum(style.family(other) == kin for other in arms) > 1
+        own = style.FAMILY_LABELS[kin] if shared and kin is not None else study.plan.arms[arm].label
+        names[arm] = given.get(arm, own)
+    return names
+
+
+def dose_data(study: Study, rows: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
+    """What is drawn, long: `kind` run, mean (a point) or none (planned, without any number or any x).
+
+    Args: rows: as from `frames.numbers`.
+    """
+    metric, together = options["metric"], "key" not in options["x"]
+    places = _places(study, options["x"])
+    arms = [arm for arm in study.plan.arms if arm in set(rows["arm"])]
+    names = _lines(study, arms, options)
+    out: list[dict[str, Any]] = []
+    for task in study.plan.tasks:
+        for arm in arms:
+            part = rows[(rows["task"] == task) & (rows["arm"] == arm)]
+            if part.empty:
+                continue
+            x = places.get((arm, task), math.nan)
+            base = {"panel": "" if together else task, "line": names.get(arm, arm), "x": x, "arm": arm, "task": task}
+            found = frames.mean(part["value"].to_numpy(float), metric)
+            kind = "mean" if found.n and math.isfinite(x) else "none"
+            out.append(base | {"kind": kind, "seed": ""} | asdict(found))
+            if metric not in frames.SHARES and kind == "mean":
+                shown = part[np.isfinite(part["value"].to_numpy(float))]
+                out += [
+                    base | {"kind": "run", "seed": int(run["seed"]), "value": float(run["value"])}
+                    for run in shown.to_dict("records")
+                ]
+    return _dodged(pd.DataFrame(out, columns=CSV))
+
+
+def is_log(x: pd.Series) -> bool:
+    """Do the positive values span decades?"""
+    positive = x[x > 0]
+    return len(positive) > 0 and float(positive.max() / positive.min()) >= DECADE
+
+
+def _dodged(data: pd.DataFrame) -> pd.DataFrame:
+    """`x_drawn`: x shifted a little by line. A reference (x = 0 on a logarithmic axis) keeps its x."""
+    data = data.astype({"x": float, "value": float, "low": float, "high": float})
+    log = is_log(data["x"])
+    lines = list(dict.fromkeys(data.loc[(data["x"] > 0) | (not log), "line"]))
+    positive = data.loc[data["x"] > 0, "x"] if log else data["x"]
+    if positive.dropna().empty:
+        return data.assign(x_drawn=data["x"])
+    span = math.log10(positive.max() / positive.min()) if log else float(positive.max() - positive.min())
+    shift = {name: (i - (len(lines) - 1) / 2) * DODGE * (span or 1.0) for i, name in enumerate(lines)}
+    by = data["line"].map(shift).fillna(0.0)
+    return data.assign(x_drawn=data["x"] * 10**by if log else data["x"] + by)
+
+
+def _looks(data: pd.DataFrame, study: Study, options: dict[str, Any]) -> dict[str, style.Look]:
+    """Line -> look: in order where lines are values of a key, else of the family of its arms."""
+    found: dict[str, style.Look] = {}
+    for line, part in data.groupby("line", sort=False):
+        kin = next((kin for arm in part["arm"] if (kin := style.family(str(arm))) is not None), None)
+        if "line" in options:
+            found[str(line)] = style.LOOKS[(len(found) + 1) % len(style.LOOKS)]
+        else:
+            own = style.look(str(part["arm"].iloc[0]), list(study.plan.arms))
+            found[str(line)] = style.LOOKS[style.ARMS[kin]] if kin else own
+    return found
+
+
+def _reference(axes: Axes, part: pd.DataFrame, look: style.Look) -> None:
+    for row in part[part["kind"] == "mean"].to_dict("records"):
+        axes.axhline(row["value"], color=look.color, linewidth=1.0, linestyle=(0, (5, 2)))
+        if math.isfinite(row["low"]):
+            axes.axhspan(row["low"], row["high"], color=look.color, alpha=0.10, linewidth=0)
+
+
+def _line(axes: Axes, part: pd.DataFrame, look: style.Look) -> None:
+    runs, means = part[part["kind"] == "run"], part[part["kind"] == "mean"].sort_values("x_drawn")
+    axes.plot(runs["x_drawn"], runs["value"], ".", color=look.color, markersize=2.2, alpha=0.3, markeredgewidth=0)
+    axes.plot(means["x_drawn"], means["value"], color=look.color, linewidth=1.1, linestyle=look.line)
+    for row in means.to_dict("records"):
+        ends = None if not math.isfinite(row["low"]) else [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+        axes.errorbar(
+            row["x_drawn"],
+            row["value"],
+            yerr=ends,
+            fmt=look.marker,
+            color=look.color,
+            markersize=4,
+            elinewidth=0.9,
+            markerfacecolor=look.color if row["n"] == row["planned"] else "white",
+        )
+    gone = part[(part["kind"] == "none") & np.isfinite(part["x"])]
+    axes.plot(gone["x_drawn"], [0.03] * len(gone), "x", color=look.color, transform=axes.get_xaxis_transform())
+
+
+def _panel(axes: Axes, data: pd.DataFrame, looks: dict[str, style.Look], options: dict[str, Any], log: bool) -> None:
+    for name, part in data.groupby("line", sort=False):
+        look = looks[str(name)]
+        zero = part["x"] == 0 if log else part["x"].isna() & False
+        _reference(axes, part[zero], look)
+        _line(axes, part[~zero], look)
+    ticks = sorted({float(x) for x in data["x"] if math.isfinite(x) and (x > 0 or not log)})
+    if log:
+        axes.set_xscale("log")
+    if ticks and len(ticks) <= 8 and "metric" not in options["x"]:
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    else:
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if options["metric"] in frames.SHARES:
+        axes.set_ylim(-0.04, 1.04)
+
+
+def _name_tasks(axes: Axes, data: pd.DataFrame) -> None:
+    """Where x is measured on a task, the tasks' names along the top; neighbours at two heights."""
+    places = data.groupby("task")["x"].first().dropna().sort_values()
+    for i, (task, x) in enumerate(places.items()):
+        axes.axvline(float(x), color=style.RULE, linewidth=0.6, zorder=0)
+        axes.annotate(
+            str(task),
+            (float(x), 1.0),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(0, 2 + 8 * (i % 3)),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6,
+            annotation_clip=False,
+        )
+
+
+def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], rows: pd.DataFrame) -> str:
+    metric = options["metric"]
+    points = data[data["kind"] == "mean"]
+    counts = sorted({int(n) for n in points["n"]})
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
+    label = frames.plain(frames.axis_label(metric, options.get("normalise")))
+    words = [
+        f"{label} against {frames.plain(options['x_label'])}, scale {study.plan.scale}. Points: mean over n = {n} "
+        f"runs (one seed each) with the 95 % {frames.interval_kind(metric)}."
+    ]
+    if metric not in frames.SHARES:
+        words.append("Small dots: single runs.")
+    if is_log(data["x"]) and (data["x"] == 0).any():
+        words.append("Dashed line and band: the same for x = 0, which a logarithmic axis does not have.")
+    words.append("Points of different lines at one x stand side by side.")
+    words.append(frames.lost_sentence(rows))
+    if (points["n"] < points["planned"]).any() or (data["kind"] == "none").any():
+        words.append("Open mark: planned runs are missing from the mean; cross at the foot: no run has a number.")
+    if unknown := sorted(set(data.loc[data["x"].isna(), "arm"])):
+        words.append(f"No run of {', '.join(unknown)} says where on the x axis it belongs.")
+    return " ".join(words)
+
+
+def _figure(panels: list[str]) -> tuple[Figure, list[Axes], int]:
+    columns = style.columns(len(panels))
+    rows = math.ceil(len(panels) / columns)
+    width, height = (4.4, 3.1) if len(panels) == 1 else (style.PANEL[0] * columns + 0.3, style.PANEL[1] * rows + 0.6)
+    figure = style.new_figure(width, height)
+    cells = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in cells[len(panels) :]:
+        axes.set_axis_off()
+    return figure, cells[: len(panels)], columns
+
+
+def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
+    """One figure; none when the check has no such runs.
+
+    Options: metric; x: {"key": configuration key} (a panel per task), {"task": True} (the number in the task's name)
+    or {"metric": m, "arm": a} (measured on that arm; one panel); x_label; optional: normalise, arms, line (a
+    configuration key whose values are the lines) with line_label, lines (name of a line -> its arms), stem.
+    """
+    numbers = frames.numbers(study, options["metric"], options.get("normalise"), options.get("arms"))
+    rows, absent = frames.measured(numbers)
+    if "task" in options["x"] and (
+        nameless := [task for task in dict.fromkeys(rows["task"]) if math.isnan(_task_number(task))]
+    ):
+        rows, absent = (
+            rows[~rows["task"].isin(nameless)],
+            f"{absent} Not drawn, having no {options['x_label']}: {', '.join(nameless)}.",
+        )
+    if rows.empty:
+        return []
+    data = dose_data(study, rows, options)
+    looks, log = _looks(data, study, options), is_log(data["x"])
+    panels = list(dict.fromkeys(data["panel"]))
+    figure, cells, columns = _figure(panels)
+    for i, (axes, panel) in enumerate(zip(cells, panels, strict=True)):
+        _panel(axes, data[data["panel"] == panel], looks, options, log)
+        axes.set_title(panel)
+        if i % columns == 0:
+            axes.set_ylabel(frames.axis_label(options["metric"], options.get("normalise")))
+        if i + columns >= len(panels):
+            axes.set_xlabel(options["x_label"])
+        if "metric" in options["x"]:
+            _name_tasks(axes, data)
+    zero = set(data.loc[data["x"] == 0, "line"]) if log else set()
+    entries = {
+        name: Line2D([], [], color=look.color, linewidth=1.1, linestyle=(0, (5, 2)))
+        if name in zero
+        else Line2D([], [], color=look.color, linewidth=1.1, linestyle=look.line, marker=look.marker, markersize=4)
+        for name, look in looks.items()
+    }
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside lower left", ncols=max(3, columns), handlelength=2.6
+    )
+    stem = options.get("stem", f"dose_{options['metric']}")
+    return [
+        style.save(
+            figure,
+            study.folder / "figures",
+            stem,
+            f"{_caption(study, data, options, rows)} {absent}".strip(),
+            frames.csv(data),
+        )
+    ]

@@ -1,0 +1,142 @@
+"""Numbers that several figures draw: one per planned run, the configuration behind it, means with their intervals."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats as sp
+
+from analysis import ranges, stats
+from analysis.load import KEY
+from analysis.scores import METRICS
+from analysis.study import Study
+
+SHARES = tuple(name for name, metric in METRICS.items() if metric.binary)  # 0 or 1 per run
+UNITS = {"human": "human-normalised", "range": "share of the task's range", "task": "task-normalised"}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over runs and its 95 % interval (NaN below two runs), of `planned` runs that it should hold."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    planned: int
+
+
+def wilson(hits: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+    """Wilson's score interval of a share: (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+
+    Source: Wilson 1927. Args: hits of n, n >= 1.
+    """
+    z, p = float(sp.norm.ppf(1 - alpha / 2)), hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mean(values: np.ndarray, metric: str) -> Mean:
+    """Mean of the runs that have a number. Args: values: `[R]`, NaN where a planned run has none."""
+    present = values[np.isfinite(values)]
+    n, nan = len(present), math.nan
+    if n == 0:
+        return Mean(nan, nan, nan, 0, len(values))
+    value = float(present.mean())
+    if metric in SHARES:
+        return Mean(value, *wilson(round(float(present.sum())), n), n, len(values))
+    if n < 2:
+        return Mean(value, nan, nan, n, len(values))
+    estimate = stats.student_t(present)
+    return Mean(value, estimate.low, estimate.high, n, len(values))
+
+
+def interval_kind(metric: str) -> str:
+    """What the intervals of `mean` are, for captions."""
+    return "Wilson's score interval" if metric in SHARES else "Student-t interval over runs (none for n = 1)"
+
+
+def how(metric: str, normalise: str | None) -> str:
+    """The normalisation of a metric: the figure's own, else the metric's."""
+    return normalise or METRICS[metric].normalise
+
+
+def axis_label(metric: str, normalise: str | None) -> str:
+    """Metric and unit, for an axis."""
+    unit = UNITS.get(how(metric, normalise), METRICS[metric].unit)
+    return f"share of runs that\n{METRICS[metric].label}" if metric in SHARES else f"{METRICS[metric].label}\n({unit})"
+
+
+def plain(text: str) -> str:
+    """An axis label as words of a caption: one line, without the marks of mathematics."""
+    return text.replace("\n", " ").replace("$", "").replace("\\delta", "delta").replace("\\,", " ")
+
+
+def numbers(study: Study, metric: str, normalise: str | None = None, arms: Iterable[str] | None = None) -> pd.DataFrame:
+    """One row per planned run: KEY, state and `value`, NaN where the run or its task has no such number.
+
+    Args: metric: key of analysis.scores.METRICS; normalise: as in a claim; arms: those wanted, all if None.
+    """
+    wanted = list(study.plan.arms) if arms is None else [arm for arm in study.plan.arms if arm in set(arms)]
+    rows = study.scored.loc[study.scored["arm"].isin(wanted), [*KEY, "state", metric]].rename(columns={metric: "value"})
+    values = rows["value"].to_numpy(float, copy=True)
+    for task in study.plan.tasks:
+        here = (rows["task"] == task).to_numpy()
+        values[here] = in_units(study, values[here], task, how(metric, normalise))
+    return rows.assign(value=values).reset_index(drop=True)
+
+
+def in_units(study: Study, values: np.ndarray, task: str, how: str) -> np.ndarray:
+    """Raw numbers of a task under a normalisation of analysis.ranges; NaN where the task has none."""
+    env = next((config["env"] for (_, where, _), config in sorted(study.store.configs.items()) if where == task), None)
+    unit = ranges.unit_of(how, task, ranges.task_range(task, env))
+    return np.full_like(values, math.nan) if unit is None else (values - unit[0]) / unit[1]
+
+
+def setting(study: Study, key: str) -> dict[tuple[str, str], Any]:
+    """(arm, task) -> the value of a configuration key such as `algo.inv_eta` in the runs' resolved configurations.
+
+    An arm of which no run has begun has no configuration and is absent.
+    """
+    found: dict[tuple[str, str], Any] = {}
+    for (arm, task, _), config in sorted(study.store.configs.items()):
+        value: Any = config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        found.setdefault((arm, task), value)
+    return found
+
+
+def lost_sentence(rows: pd.DataFrame) -> str:
+    """What a figure does not show, for its caption; empty when every planned run has a number.
+
+    Args: rows: with `state` and `value`.
+    """
+    lost = rows[~np.isfinite(rows["value"].to_numpy(float))]
+    if lost.empty:
+        return f"All {len(rows)} planned runs are in it."
+    why = lost["state"].replace({"done": "done without this number"}).value_counts().sort_index()
+    named = ", ".join(f"{count} {state}" for state, count in why.items())
+    return f"{len(lost)} of {len(rows)} planned runs have no number and are not in the means: {named}."
+
+
+def measured(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of the tasks that have this number at all, and a sentence that names the others.
+
+    A task is left out where some runs are done and not one of them has the number; where none is done it stays, so
+    that what is missing is seen.
+    """
+    some = rows.assign(has=np.isfinite(rows["value"].to_numpy(float)), done=rows["state"] == "done")
+    by_task = some.groupby("task", sort=False)[["has", "done"]].any()
+    without = [str(task) for task in by_task.index[by_task["done"] & ~by_task["has"]]]
+    kept = rows[~rows["task"].isin(without)].reset_index(drop=True)
+    return kept, f"Not measured on {', '.join(without)}." if without else ""
+
+
+def csv(data: pd.DataFrame) -> str:
+    """A frame as the text of the CSV beside a figure."""
+    return data.to_csv(index=False, lineterminator="\n")

@@ -1,0 +1,224 @@
+"""Measurements along training, per task and arm: median over seeds with a quartile band, and one of them against
+another (the bias at matched return).
+
+A run's rows are averaged within equal bins of agent steps (geometrically where the axis is logarithmic), then the
+median and the quartiles are taken over the seeds that are done; a bin needs all of them.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis import reported
+from analysis.figures import Drawn, frames, style
+from analysis.load import RunKey, by_run
+from analysis.study import Study
+
+BINS = 50
+BAND_FROM = 3  # runs: a quartile of fewer says nothing
+CSV = ["task", "arm", "label", "row", "column", "against", "x", "median", "q25", "q75", "n"]
+ROWS: dict[str, tuple[dict[str, Any], ...]] = {
+    "exact": (
+        {"column": "delta2", "label": "squared bias\n" + r"$\delta^2$", "log": True},
+        {"column": "kl_exact", "label": "divergence D\n(nats)", "log": True},
+        {"column": "delta2", "against": "exact_return", "label": "squared bias\n" + r"$\delta^2$", "log": True},
+    ),
+    "fresh": (
+        {
+            "column": "fresh_bias2",
+            "over": "fresh_noise2",
+            "label": "squared bias of the replay's\ngradient / noise floor",
+        },
+        {"column": "fresh_kl", "label": "KL to the behaviour\npolicy (nats)"},
+    ),
+    "ascent": (
+        {"column": "exact_return", "label": "exact return\n(0 uniform, 1 optimal)"},
+        {"column": "shift", "label": "state shift, L1"},
+    ),
+}
+AXES = {"step": "agent steps", "exact_return": "exact return\n(0 uniform, 1 optimal)"}
+RETURN_BIN = 0.1  # as in the metric bias_matched
+
+
+def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray, *, left: bool = False) -> np.ndarray:
+    """Mean of y in the bins (edges[i], edges[i + 1]], NaN in an empty one.
+
+    Args: x, y: `[N]`; edges: `[B + 1]`; left: bins hold their left end instead, [edges[i], edges[i + 1]).
+    """
+    # Rounded: 0.3 belongs to the bin that begins there, whatever its last binary digit.
+    index = np.searchsorted(edges, np.round(x, 9), side="right" if left else "left") - 1
+    keep = (index >= 0) & (index < len(edges) - 1) & np.isfinite(y)
+    count = np.bincount(index[keep], minlength=len(edges) - 1)
+    total = np.bincount(index[keep], weights=y[keep], minlength=len(edges) - 1)
+    return np.asarray(np.divide(total, count, out=np.full(len(edges) - 1, math.nan), where=count > 0))
+
+
+def _series(rows: pd.DataFrame, panel: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of one run; y as log10 where the axis is logarithmic, which drops what is not above 0."""
+    x = rows[panel.get("against", "step")].to_numpy(float)
+    y = rows[panel["column"]].to_numpy(float)
+    if "over" in panel:
+        y = y / rows[panel["over"]].to_numpy(float)
+    if panel.get("log"):
+        y = np.log10(y, out=np.full_like(y, math.nan), where=y > 0)
+    return x, y
+
+
+def _edges(runs: list[pd.DataFrame], panel: dict[str, Any]) -> np.ndarray:
+    """Bins of x: equal parts of the steps that every run covers, not more than a run has rows; tenths of the return."""
+    if "against" in panel:
+        return np.round(np.arange(-1.0, 1.1 + RETURN_BIN, RETURN_BIN), 9)
+    measured = [run.loc[run[panel["column"]].notna(), "step"] for run in runs]
+    return np.linspace(0, min(steps.max() for steps in measured), min(BINS, min(map(len, measured))) + 1)
+
+
+def _columns(panel: dict[str, Any]) -> list[str]:
+    return [panel[key] for key in ("column", "against", "over") if key in panel]
+
+
+def _cell(runs: list[pd.DataFrame], panel: dict[str, Any]) -> pd.DataFrame:
+    """Median and quartiles over runs per bin; where x is the return, a bin needs half of the runs, else all."""
+    edges = _edges(runs, panel)
+    matrix = np.stack([binned(*_series(run, panel), edges, left="against" in panel) for run in runs])
+    count = np.isfinite(matrix).sum(axis=0)
+    least = len(runs) if "against" not in panel else max(min(BAND_FROM, len(runs)), math.ceil(len(runs) / 2))
+    keep = count >= least
+    quantiles = [np.nanquantile(matrix[:, keep], q, axis=0) for q in (0.5, 0.25, 0.75)]
+    if panel.get("log"):
+        quantiles = [10**line for line in quantiles]
+    middle = (edges[1:] + edges[:-1])[keep] / 2
+    median, low, high = quantiles
+    blank = count[keep] < BAND_FROM
+    return pd.DataFrame(
+        {
+            "x": middle,
+            "median": median,
+            "q25": np.where(blank, math.nan, low),
+            "q75": np.where(blank, math.nan, high),
+            "n": count[keep],
+        }
+    )
+
+
+def trajectory_data(study: Study, options: dict[str, Any]) -> pd.DataFrame:
+    """What is drawn, long; a task without a run that measured a row's columns has no such row."""
+    done = {key for key in _done(study) if key[0] in options.get("arms", list(study.plan.arms))}
+    rows = {key: part for key, part in by_run(study.store.metrics).items() if key in done}
+    parts = [pd.DataFrame(columns=CSV)]
+    for i, panel in enumerate(ROWS[options["rows"]]):
+        if not set(_columns(panel)) <= set(study.store.metrics.columns):
+            continue
+        for task in study.plan.tasks:
+            for name, arm in study.plan.arms.items():
+                of_arm = [part for key, part in sorted(rows.items()) if key[:2] == (name, task)]
+                runs = [run for part in of_arm if len(run := part.dropna(subset=_columns(panel)))]
+                if runs:
+                    about = {"task": task, "arm": name, "label": arm.label, "row": i, "column": panel["column"]}
+                    parts.append(_cell(runs, panel).assign(**about, against=panel.get("against", "step")))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[CSV]
+
+
+def _done(study: Study) -> set[RunKey]:
+    runs = study.store.runs[study.store.runs["state"] == "done"]
+    return {(str(run["arm"]), str(run["task"]), int(run["seed"])) for run in runs.to_dict("records")}
+
+
+def _draw(axes: Axes, data: pd.DataFrame, names: list[str], panel: dict[str, Any]) -> None:
+    for i, (arm, part) in enumerate(data.groupby("arm", sort=False)):
+        look = style.look(str(arm), names)
+        x = part["x"].to_numpy(float)
+        low, high = part["q25"].to_numpy(float), part["q75"].to_numpy(float)
+        axes.fill_between(x, low, high, color=look.color, alpha=0.13, linewidth=0)
+        every = max(1, len(x) // 5)
+        axes.plot(
+            x,
+            part["median"],
+            color=look.color,
+            linestyle=look.line,
+            linewidth=1.2,
+            marker=look.marker,
+            markersize=3.2,
+            markevery=(min(i, len(x) - 1), every),
+        )
+    if panel.get("log"):
+        axes.set_yscale("log")
+        style.log_ticks(axes.yaxis, *axes.get_ylim())
+    if "over" in panel:
+        axes.axhline(1, color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)))
+
+
+def _decorate(axes: Axes, panel: dict[str, Any], end: float, first: bool, last: bool, frames_too: bool) -> None:
+    if "against" in panel:
+        axes.set_xlabel(AXES.get(panel["against"], panel["against"]))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        style.step_axis(axes, end, frames=frames_too, label=last)
+    if first:
+        axes.set_ylabel(panel["label"])
+
+
+def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], panels: list[dict[str, Any]]) -> str:
+    counts = f"{data['n'].min()}" if data["n"].nunique() == 1 else f"{data['n'].min()} to {data['n'].max()}"
+    runs = study.store.runs[study.store.runs["arm"].isin(options.get("arms", list(study.plan.arms)))]
+    shown = ", ".join(dict.fromkeys(frames.plain(str(panel["label"])) for panel in panels))
+    words = [
+        f"{shown}: median over n = {counts} runs (one seed each) and, from {BAND_FROM} runs on, their 25 to 75 % "
+        f"quantiles (not a confidence interval), scale {study.plan.scale}. A run's rows are averaged within bins of "
+        "steps, geometrically where the axis is logarithmic."
+    ]
+    if any("against" in panel for panel in panels):
+        words.append(f"Against the return: bins of {RETURN_BIN:g} that at least half of the runs reach.")
+    if any("over" in panel for panel in panels):
+        words.append("Dashed: what split halves of the same data give.")
+    lost = runs[runs["state"] != "done"]
+    words.append(
+        f"{len(lost)} of {len(runs)} planned runs are not done and not in it."
+        if len(lost)
+        else f"All {len(runs)} planned runs are done."
+    )
+    return " ".join(words)
+
+
+def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
+    """One figure, a column per task; none where no run measured the columns.
+
+    Options: rows: key of ROWS, panels of {column, label, optional: over (divide by), against (x instead of steps),
+    log}; optional: arms, x_label (what a step is), stem.
+    """
+    data = trajectory_data(study, options)
+    if data.empty:
+        return []
+    all_panels = list(ROWS[options["rows"]])
+    shown = sorted(set(data["row"]))
+    tasks = [task for task in study.plan.tasks if (data["task"] == task).any()]
+    names = list(study.plan.arms)
+    figure = style.new_figure(max(3.6, 2.05 * len(tasks) + 0.5), 1.75 * len(shown) + 0.5)
+    grid = figure.subplots(len(shown), len(tasks), squeeze=False)
+    for j, task in enumerate(tasks):
+        here = data[data["task"] == task]
+        for i, row in enumerate(shown):
+            panel, axes = all_panels[row], grid[i][j]
+            part = here[here["row"] == row]
+            _draw(axes, part, names, panel)
+            steps = here.loc[here["against"] == "step", "x"]
+            end = float(steps.max() + steps.min())  # the middles of the last and, half a bin, of the first
+            below = all_panels[shown[i + 1]] if i + 1 < len(shown) else {"against": ""}
+            _decorate(axes, panel, end, j == 0, "against" in below, reported.is_atari(task))
+            if i == 0:
+                axes.set_title(task)
+            if "x_label" in options and i + 1 == len(shown):
+                axes.set_xlabel(options["x_label"])
+    entries = {}
+    for arm in dict.fromkeys(data["arm"]):
+        look = style.look(arm, names)
+        entries[study.plan.arms[arm].label] = Line2D(
+            [], [], color=look.color, linestyle=look.line, marker=look.marker, markersize=3.5, linewidth=1.2
+        )
+    figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=5, handlelength=2.8)
+    caption = _caption(study, data, options, [all_panels[row] for row in shown])
+    return [style.save(figure, study.folder / "figures", options.get("stem", "trajectory"), caption, frames.csv(data))]

@@ -1,0 +1,206 @@
+"""The figures of a paper by number, from what was digitised of them, with our runs where they are comparable.
+
+    python -m analysis figures paper=dapo figure=1
+
+Of the DAPO paper: Figure 1 (relative score per game), Figure 2 (six learning curves with bands), Figures 3 and 4
+(58 games at 16 and 64 actors, of which the first bin and the ends are digitised, not the curves).
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import reported
+from analysis.figures import Drawn
+from analysis.plan import choose_scale
+from analysis.protocol import differing
+from analysis.ranges import relative_scale
+from analysis.scores import GRID, WINDOW, matched_steps
+from analysis.study import Study, analyse
+from bench.errors import UserError
+
+PAPERS = {"dapo": (1, 2, 3, 4)}
+CHECKS = ("dapo_reported", "multi_step", "data_regime")  # whose arms are the paper's methods
+METHODS = ("PPO", "PPO+DA", "PPO+DA(1-step)", "PPO+Entropy")
+# Generated agent steps per hour: 16 actors, 3500 per second (P section 5.1). For Figure 4's 64 actors the paper names
+# no rate; as many per actor is our inference.
+STEPS_PER_HOUR = {1: 12_600_000, 2: 12_600_000, 3: 12_600_000, 4: 4 * 12_600_000}
+HOURS = {1: 2.0, 2: 4.64, 3: 2.0, 4: 4.45}  # length of the paper's runs
+# What a run may differ in from the 16-actor setting and still belong to the figure.
+FREE = {1: (), 2: (), 3: (), 4: ("env.num_envs", "algo.reuse")}
+ACTORS = {1: 16, 2: 16, 3: 16, 4: 64}
+CLIP = (-100.0, 200.0)  # percent, as the paper's bars are cut at 200
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our runs of the paper's methods."""
+
+    curves: pd.DataFrame  # game, method, seed, step, score: binned
+    scores: pd.DataFrame  # game, method, seed, score: final
+    notes: list[str]  # what is there and cannot be compared, as sentences
+
+    def mean(self, game: str, method: str) -> float:
+        """Mean final score over seeds, NaN without any."""
+        here = self.scores[(self.scores["game"] == game) & (self.scores["method"] == method)]
+        return float(here["score"].mean()) if len(here) else math.nan
+
+
+NOTHING = Ours(
+    pd.DataFrame(columns=["game", "method", "seed", "step", "score"]),
+    pd.DataFrame(columns=["game", "method", "seed", "score"]),
+    [],
+)
+
+
+def obstacles(config: dict[str, Any], theirs: dict[str, Any], figure: int) -> list[str]:
+    """Fields in which a run differs from the figure's setting; empty when the two are comparable."""
+    fields = [item.field for item in differing(config, theirs) if item.field not in FREE[figure]]
+    actors = config.get("env", {}).get("num_envs")
+    return fields if actors == ACTORS[figure] else sorted({*fields, "env.num_envs"})
+
+
+def method_of(config: dict[str, Any]) -> str | None:
+    """The paper's name of what a configuration trains: PPO (1/eta = 0) or PPO+DA; None for anything else."""
+    algo = config["algo"]
+    if algo.get("inv_eta") == 0:
+        return "PPO"
+    return "PPO+DA" if algo.get("divergence") == "kl" and algo.get("horizon") is None else None
+
+
+def collect(study: Study, figure: int) -> Ours:
+    """The comparable runs of a study that are done and finished games, cut to the figure's length.
+
+    A final score is the mean of the last tenth of that length, as in `analysis.scores`; a run that covers less than
+    nine tenths of it has a curve and no final score.
+    """
+    ends, length = matched_steps(study.store.runs), HOURS[figure] * STEPS_PER_HOUR[figure]
+    curves, scores, fields, short = [], [], set(), 0
+    for key, curve in sorted(study.curves.items()):
+        arm, game, seed = key
+        config = study.store.configs[key]
+        method = study.plan.arms[arm].reported or method_of(config)
+        if method not in METHODS or not reported.is_atari(game):
+            continue
+        against = obstacles(config, study.plan.reference_config.get(arm, {}), figure)
+        if against:
+            fields |= set(against)
+            continue
+        about: dict[str, Any] = {"game": game, "method": method, "seed": seed}
+        steps = (np.arange(GRID) + 1) * ends[game] / GRID
+        part = pd.DataFrame({"step": steps, "score": curve} | about).dropna()
+        part = part[part["step"] <= length]
+        curves.append(part)
+        if ends[game] < (1 - WINDOW) * length or part.empty:
+            short += 1
+            continue
+        final = part["step"] > (1 - WINDOW) * min(length, ends[game])
+        scores.append(about | {"score": float(part.loc[final, "score"].mean())})
+    notes = []
+    if fields:
+        shown = sorted(fields)
+        more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
+        notes.append(
+            f"Runs of {study.plan.name}, scale {study.plan.scale}, are left out as not comparable: "
+            f"{', '.join(shown[:6])}{more} differ."
+        )
+    if short:
+        notes.append(
+            f"{short} runs are shorter than the figure's {HOURS[figure]:g} hours and have no final score here."
+        )
+    return Ours(
+        pd.concat([NOTHING.curves, *curves], ignore_index=True) if curves else NOTHING.curves,
+        pd.DataFrame(scores) if scores else NOTHING.scores,
+        notes,
+    )
+
+
+def our_runs(source: Path | None, figure: int) -> Ours:
+    """The comparable runs in a store or a results folder, of the largest scale of each check (UserError: no plan)."""
+    if source is None:
+        return NOTHING
+    found = []
+    for check in CHECKS:
+        try:
+            scale, _ = choose_scale(source, check)
+        except UserError:
+            continue
+        found.append(collect(analyse(source, check, scale), figure))
+    if not found:
+        raise UserError(f"{source} holds no plan of {', '.join(CHECKS)}, whose runs belong beside the paper's figures")
+    # Two checks may plan one and the same run.
+    curves = pd.concat([ours.curves for ours in found], ignore_index=True)
+    scores = pd.concat([ours.scores for ours in found], ignore_index=True)
+    return Ours(
+        curves.drop_duplicates(["game", "method", "seed", "step"], ignore_index=True),
+        scores.drop_duplicates(["game", "method", "seed"], ignore_index=True),
+        [note for ours in found for note in ours.notes],
+    )
+
+
+def recomputed(games: pd.DataFrame, figure: int) -> pd.Series:
+    """The relative score of every game from the digitised ends of Figure 3 or 4, percent, whatever its sign means.
+
+    (proposed - baseline) / (max(human, baseline) - random), random = first bin of PPO in Figure 3; without a human
+    score the baseline alone. VideoPinball's denominator is negative in Figure 3, as it must have been near zero in the
+    paper.
+    """
+    baseline, proposed = games[f"fig{figure}_ppo_last5"], games[f"fig{figure}_da_last5"]
+    scale = np.fmax(games["human_score"], baseline) - games["fig3_first_bin_ppo"]
+    return pd.Series(100 * (proposed - baseline) / scale, dtype=float)
+
+
+def our_relative(ours: Ours, games: pd.DataFrame) -> pd.Series:
+    """Our relative score per game, percent; NaN without both methods or without a positive denominator."""
+    values = {}
+    for game, row in games.iterrows():
+        baseline, proposed = ours.mean(str(game), "PPO"), ours.mean(str(game), "PPO+DA")
+        human, random = reported.human_random().get(str(game), (None, float(row["fig3_first_bin_ppo"])))
+        scale = None if math.isnan(baseline + proposed) else relative_scale(baseline, human, random)
+        values[game] = math.nan if scale is None else 100 * (proposed - baseline) / scale
+    return pd.Series(values, dtype=float)
+
+
+def summary(percent: pd.Series) -> dict[str, float]:
+    """How many games are above, at and below 0; median, mean, and mean of the values cut to CLIP."""
+    return {
+        "games": len(percent),
+        "above": int((percent > 0).sum()),
+        "zero": int((percent == 0).sum()),
+        "below": int((percent < 0).sum()),
+        "median": float(percent.median()),
+        "mean": float(percent.mean()),
+        "clipped": float(percent.clip(*CLIP).mean()),
+    }
+
+
+def rank_agreement(games: pd.DataFrame, figure: int) -> float:
+    """Spearman correlation of the labels of Figure 1 with the percents recomputed from Figure 3 or 4."""
+    return float(games["fig1_rel_pct"].corr(recomputed(games, figure), method="spearman"))
+
+
+def draw(paper: str, figure: int, source: Path | None, out: Path) -> list[Drawn]:
+    """Draw a figure of a paper.
+
+    Args: paper: key of PAPERS; figure: its number there; source: a store or results folder with our runs, None: the
+    paper alone; out: folder to write into. UserError names what exists.
+    """
+    if figure not in PAPERS.get(paper, ()):
+        known = "; ".join(f"paper={name} figure={', '.join(map(str, numbers))}" for name, numbers in PAPERS.items())
+        raise UserError(f"paper={paper} figure={figure} is not there; there is: {known}")
+    return [draw_figure(figure, our_runs(source, figure), out)]
+
+
+def draw_figure(figure: int, ours: Ours, out: Path) -> Drawn:
+    """Draw a figure of the DAPO paper with our runs."""
+    from analysis.figures import paper_panels  # matplotlib takes its time; a wrong number should not
+
+    if figure == 1:
+        return paper_panels.relative_scores(ours, out)
+    if figure == 2:
+        return paper_panels.six_games(ours, out)
+    return paper_panels.all_games(figure, ours, out)

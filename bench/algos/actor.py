@@ -1,0 +1,104 @@
+"""The acting half: samples actions from a network, keeps what a learner needs, and turns steps into a chunk of replay.
+
+Source: Wang et al. 2019, algorithm 1 and eq. 20; where paper and released code differ, or leave a choice:
+
+G1  pi_t(a|s) is the probability stored when acting, so it differs from sample to sample; there is no snapshot.
+G2  The last step of a roll-out uses the stored TD(lambda) return of the behaviour values. It is computed
+    once, when the actor's chunk is complete, and bootstrapped from the value after the chunk; the original's replay
+    memory computes it anew over the open episode with each push. At 896 steps a chunk this cuts more than a tenth
+    of the lambda-tail for 2 % of the steps, at 256 (dapo_cpu) for 8 %.
+G3  The stored LSTM state is the one before the step; with `released.late_state` the one after it.
+G4  A time limit bootstraps: gamma V_t(last observation) enters the stored reward, the discount is 0.
+G5  Steps that the protocol forced (FIRE after a reset) have weight 0 and are cut off from their neighbours.
+G6  With `released.unmarked_starts` the learner is told of no boundary: no start, no discount of 0, and so no bootstrap
+    in the reward. Only the TD(lambda) return is still right. Forced steps, which the original hides in its
+    environment, are then run through too. The LSTM state kept at a start is the zero state that acted.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.config import DapoConfig
+from bench.envs.base import Step
+from bench.loop import is_boundary
+from bench.nets import ActorCritic
+from bench.ops.returns import td_lambda
+
+Batch = dict[str, Tensor]
+HEADS = ("h", "c")  # fields that a roll-out needs at its first step only
+
+
+class Actor:
+    """Acts for a batch of environments with a network that somebody else may train between two chunks."""
+
+    def __init__(self, net: ActorCritic, config: DapoConfig, num_envs: int, generator: torch.Generator):
+        self.net, self.config, self.num_envs, self.generator = net, config, num_envs, generator
+        self.device = next(net.parameters()).device
+        self.state = net.initial_state(num_envs, self.device)
+        self.steps: list[Batch] = []  # of the chunk being generated, [actors, ...] each
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Sample an action per environment and keep what the learner will need."""
+        x, began = torch.from_numpy(obs), torch.from_numpy(start)
+        h, c = self.state
+        logits, value, self.state = self.net(
+            x.to(self.device).unsqueeze(0), self.state, began.to(self.device).unsqueeze(0)
+        )
+        if self.config.released.late_state:
+            h, c = self.state  # G3
+        elif self.config.released.unmarked_starts:
+            keep = ~began.to(self.device).unsqueeze(1)
+            h, c = h * keep, c * keep  # G6
+        log_p = logits[0].log_softmax(-1).cpu()
+        action = torch.multinomial(log_p.exp(), 1, generator=self.generator)
+        self.steps.append(
+            {
+                "obs": x,
+                "action": action[:, 0],
+                "log_mu": log_p.gather(1, action)[:, 0],  # G1
+                "v": value[0].cpu(),
+                "start": began,
+                "h": h.cpu(),
+                "c": c.cpu(),
+            }
+        )
+        return action[:, 0].numpy()
+
+    def observe(self, step: Step) -> None:
+        """Add what the last action led to."""
+        raw = reward = torch.from_numpy(step.reward)
+        if step.truncated.any():
+            last = self._value(step.final_obs, np.zeros(self.num_envs, dtype=bool))
+            reward = raw + self.config.gamma * last * torch.from_numpy(step.truncated)  # G4
+        discount = self.config.gamma * torch.from_numpy(~is_boundary(step)).float()
+        self.steps[-1].update(r=reward, discount=discount, weight=torch.from_numpy(step.acted).float())  # G5
+        if self.config.released.unmarked_starts or self.config.released.unmasked_returns:
+            self.steps[-1]["raw"] = raw
+        self.last_obs, self.last_start = step.obs, is_boundary(step)
+
+    @torch.no_grad()
+    def take(self) -> Batch:
+        """The chunk, `[steps, actors, ...]`, with the stored return of each step; begins the next one."""
+        chunk = {name: torch.stack([step[name] for step in self.steps]) for name in self.steps[0]}
+        self.steps = []
+        v = chunk.pop("v")
+        v_next = torch.cat([v[1:], self._value(self.last_obs, self.last_start).unsqueeze(0)])
+        chunk["ret"] = td_lambda(chunk["r"], chunk["discount"], v_next, lam=self.config.lam)  # G2
+        if self.config.released.unmarked_starts:
+            chunk["r"] = chunk["raw"]  # G6
+            chunk["discount"] = torch.full_like(chunk["discount"], self.config.gamma)
+            chunk["start"] = torch.zeros_like(chunk["start"])
+        return chunk
+
+    @torch.no_grad()
+    def _value(self, obs: np.ndarray, start: np.ndarray) -> Tensor:
+        """Value of observations that follow the last step, from the present LSTM state. `[actors]`."""
+        _, value, _ = self.net(
+            torch.from_numpy(obs).to(self.device).unsqueeze(0),
+            self.state,
+            torch.from_numpy(start).to(self.device).unsqueeze(0),
+        )
+        now: Tensor = value[0].cpu()
+        return now

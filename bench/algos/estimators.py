@@ -1,0 +1,98 @@
+"""Estimates of D beside the sampled one: exact on a finite MDP, and the 1-step one with the noise of the sampled."""
+
+import torch
+from torch import Tensor
+
+from bench.config import DapoConfig
+from bench.envs.base import VecEnv
+from bench.envs.mdp import MDP
+from bench.envs.tabular import TabularVecEnv
+from bench.ops.divergences import DIVERGENCES
+from bench.ops.losses import weighted_mean
+
+
+def variance(x: Tensor, weight: Tensor) -> Tensor:
+    """Weighted variance over all steps, a scalar. Args: x, weight: the same shape."""
+    return weighted_mean((x - weighted_mean(x, weight)).square(), weight)
+
+
+@torch.no_grad()
+def discounted_sums(p: Tensor, pi: Tensor, f: Tensor, *, gamma: float, horizon: int | None) -> Tensor:
+    """Q_pi(f)(s, a) = E_pi[ sum_{l=0..horizon} gamma^l f(s_l, a_l) | s_0 = s, a_0 = a ] for several f, `[K, S, A]`.
+
+    Source: Wang et al. 2019, Lemma 1 (the operator of eq. 10), a linear solve where horizon is None.
+
+    Args:
+        p: `[S, A, S]` transition probabilities.
+        pi: `[S, A]` policy.
+        f: `[K, S, A]`.
+        gamma: discount.
+        horizon: number of future terms, or None for all.
+    """
+    if horizon is not None:
+        q = f
+        for _ in range(horizon):
+            q = f + gamma * torch.einsum("sat,kt->ksa", p, (pi * q).sum(-1))
+        return q
+    flow = torch.eye(len(p), dtype=p.dtype, device=p.device) - gamma * torch.einsum("sa,sat->st", pi, p)
+    per_state = torch.linalg.solve(flow, (pi * f).sum(-1).T).T
+    return f + gamma * torch.einsum("sat,kt->ksa", p, per_state)
+
+
+class ExactDivergence:
+    """D = Q_pi(f)(s, a) without sampling, roll-out ends or caps; f is against the policy that acted.
+
+    It keeps the table of every policy whose data the replay may still hold, by the number of its chunk.
+    """
+
+    def __init__(self, mdp: MDP, *, gamma: float, divergence: str, horizon: int | None, device: torch.device):
+        self.p = torch.tensor(mdp.P, device=device)
+        self.states = torch.eye(mdp.num_states, device=device)  # observations of all states
+        self.gamma, self.f, self.horizon = gamma, DIVERGENCES[divergence], horizon
+        self.published: dict[int, Tensor] = {}  # log-probabilities, [S, A] float64
+
+    def publish(self, chunk: int, log_policy: Tensor, oldest: int) -> None:
+        """Keep the policy that generates this chunk, and none that came before the chunk `oldest`."""
+        self.published = {number: table for number, table in self.published.items() if number >= oldest}
+        self.published[chunk] = log_policy
+
+    @torch.no_grad()
+    def __call__(self, obs: Tensor, action: Tensor, chunk: Tensor, log_policy: Tensor) -> Tensor:
+        """D of each step, in single precision.
+
+        Args:
+            obs: `[T, N, S]` one-hot.
+            action, chunk: `[T, N]`; chunk is the number that the step's policy was published under.
+            log_policy: `[S, A]` of the policy being trained.
+        """
+        numbers, column = torch.unique(chunk, return_inverse=True)
+        log_mu = torch.stack([self.published[number] for number in numbers.tolist()])
+        f = self.f(log_policy.expand_as(log_mu), log_mu)
+        q = discounted_sums(self.p, log_policy.exp(), f, gamma=self.gamma, horizon=self.horizon)
+        return q[column, obs.argmax(-1), action].float()
+
+
+def exact_divergence(config: DapoConfig, env: VecEnv, device: torch.device) -> ExactDivergence | None:
+    """What `estimator: exact` asks for, or nothing."""
+    if config.estimator != "exact":
+        return None
+    assert isinstance(env, TabularVecEnv)
+    assert not config.recurrent
+    return ExactDivergence(
+        env.mdp, gamma=config.gamma, divergence=config.divergence, horizon=config.horizon, device=device
+    )
+
+
+@torch.no_grad()
+def with_variance_of(f: Tensor, full: Tensor, weight: Tensor, generator: torch.Generator) -> Tensor:
+    """f + noise, with the variance of `full` in the mean: the 1-step divergence, as noisy as the full one.
+
+    The noise is normal and independent, of variance max(0, Var(full) - Var(f)): where the full one varies less, D = f.
+
+    Args:
+        f, full: 1-step and full divergence of the same steps.
+        weight: the steps that the variances are taken over.
+        generator: of the noise.
+    """
+    missing = (variance(full, weight) - variance(f, weight)).clamp(min=0)
+    return f + missing.sqrt() * torch.randn(f.shape, generator=generator).to(f)

@@ -1,0 +1,101 @@
+"""The command line of the analysis: what it understands, what it refuses, and check=all."""
+
+from pathlib import Path
+
+import pytest
+import synthetic as synth
+
+from analysis import __main__ as cli
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checks at scale cpu, one of them also at smoke, all runs done."""
+    path = tmp_path_factory.mktemp("store")
+    for name, scale in (("multi_step", "cpu"), ("multi_step", "smoke"), ("eta_curve", "cpu")):
+        content = synth.make_plan(["ppo", "da_full"], ["CartPole-v1"], 3, [synth.claim()], name=name, scale=scale)
+        content["check"]["reference"] = None
+        for run in content["runs"]:
+            run["run_dir"] = f"{run['run_dir']}-{name}-{scale}"
+            synth.write_run(path, run, [(step, 20.0 + step / 10 + run["seed"]) for step in range(50, 1001, 50)])
+        synth.write_plan(path, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status"),
+    [(["supported"], 0), (["supported", "inconclusive"], 2), (["not run", "refuted"], 1), (["not comparable"], 2)],
+)
+def test_strict_says_the_worst_verdict(verdicts: list[str], status: int) -> None:
+    assert cli.strict_status(verdicts) == status
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "no command"),
+        (["judge"], "judge: unknown"),
+        (["verdict", "check=multi_step"], "verdict needs store or results, one of them"),
+        (["verdict", "check=multi_step", "store=a", "results=b"], "needs store or results, one of them"),
+        (["verdict", "store=a"], "verdict needs check"),
+        (["verdict", "check=multi_step", "store="], "store has no value"),
+        (["verdict", "check=multi_step", "store=/nowhere", "seed=1"], "unknown seed"),
+        (["verdict", "check=multi_step", "store=/nowhere", "--partial"], "unknown --partial"),
+        (["verdict", "check=nope", "store=/nowhere"], "no plan of check nope; planned there: nothing"),
+        (["verdict", "check=all", "store=/nowhere", "scale=cpu"], "/nowhere holds no plan at scale cpu"),
+        (["archive", "check=all", "store=a", "scale=cpu"], "archive needs results"),
+        (["confirm", "check=all", "results=a"], "confirm needs store and scale"),
+        (["figures", "paper=dapo"], "paper and figure go together"),
+        (["report", "paper=dapo", "figure=1"], "paper and figure go together"),
+        (["figures", "paper=dapo", "figure=one"], "figure=one is no number"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_an_absent_scale_names_those_that_are_there(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verdict", "check=multi_step", f"store={root}", "scale=paper"]) == 2
+    assert "there is: smoke, cpu" in capsys.readouterr().err
+
+
+def test_an_unknown_check_names_those_that_are_planned(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verdict", "check=nope", f"store={root}"]) == 2
+    assert "planned there: eta_curve, multi_step" in capsys.readouterr().err
+
+
+def test_all_means_every_check_that_is_planned_at_the_scale(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["verdict", "check=all", f"store={root}", "scale=smoke", f"out={tmp_path / 'a'}"]) == 0
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["multi_step-smoke"]
+    assert cli.main(["verdict", "check=all", f"store={root}", f"out={tmp_path / 'b'}", "--strict"]) == 1
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["eta_curve-cpu", "multi_step-cpu"]
+    assert "refuted" in capsys.readouterr().out
+
+
+def test_a_report_of_all_checks_has_an_index_that_links_to_each(root: Path, tmp_path: Path) -> None:
+    assert cli.main(["report", "check=all", f"store={root}", "scale=cpu", f"out={tmp_path}"]) == 0
+    index = (tmp_path / "index.html").read_text()
+    for check in ("eta_curve-cpu", "multi_step-cpu"):
+        assert f'href="{check}/report.html"' in index
+        assert (tmp_path / check / "report.html").is_file()
+    assert "2 refuted" in index
+    assert "http" not in index
+
+
+def test_the_store_is_left_alone_when_the_output_goes_elsewhere(root: Path, tmp_path: Path) -> None:
+    before = sorted(path for path in root.rglob("*") if path.is_file())
+    assert cli.main(["verdict", "check=eta_curve", f"store={root}", f"out={tmp_path}"]) == 0
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
+
+
+def test_help_is_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: python -m analysis")
