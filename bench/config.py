@@ -53,7 +53,7 @@ class DapoConfig(AlgoConfig):
     horizon: int | None  # future terms kept in D; 0 = 1-step, null = to the end of the roll-out
     c_d: float  # cap of the importance-ratio product inside D
     rho_d: float  # cap of the importance ratio at the term itself inside D
-    estimator: str  # of D: sampled | exact (env=tabular: Q_pi(f) by a linear solve) | matched_variance (D = f + noise)
+    estimator: str  # of D: sampled | exact (env=tabular: its mean by a linear solve) | matched_variance (D = f + noise)
     policy_loss: str  # inside (PPO+DA) | outside | unclipped (eq. 13) | actor_critic (V-trace policy gradient)
     normalise_advantage: bool  # divide the advantage by its root mean square over the batch
     weight_values: bool  # importance ratio in the value loss

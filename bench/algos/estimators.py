@@ -17,38 +17,49 @@ def variance(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def discounted_sums(p: Tensor, pi: Tensor, f: Tensor, *, gamma: float, horizon: int | None) -> Tensor:
-    """Q_pi(f)(s, a) = E_pi[ sum_{l=0..horizon} gamma^l f(s_l, a_l) | s_0 = s, a_0 = a ] for several f, `[K, S, A]`.
+def discounted_sums(p: Tensor, pi: Tensor, f: Tensor, *, gamma: float, c: float, horizon: int | None) -> Tensor:
+    """What the sampled D estimates when pi itself acts, for several f, `[K, S, A]`.
 
-    Source: Wang et al. 2019, Lemma 1 (the operator of eq. 10), a linear solve where horizon is None.
+        D(s, a) = f(s, a) + E_pi[ sum_{l=1..horizon} gamma^l c^(l-1) f(s_l, a_l) | s_0 = s, a_0 = a ]
+
+    With c = 1 and no horizon it is Q_pi(f), the gradient of the divergence of occupancies.
+    Source: Wang et al. 2019, eq. 12 and Lemma 1 (the operator of eq. 10); a linear solve where horizon is None.
 
     Args:
         p: `[S, A, S]` transition probabilities.
         pi: `[S, A]` policy.
         f: `[K, S, A]`.
         gamma: discount.
+        c: what each further step is multiplied by, c_D where it is below 1.
         horizon: number of future terms, or None for all.
     """
-    if horizon is not None:
-        q = f
-        for _ in range(horizon):
-            q = f + gamma * torch.einsum("sat,kt->ksa", p, (pi * q).sum(-1))
-        return q
-    flow = torch.eye(len(p), dtype=p.dtype, device=p.device) - gamma * torch.einsum("sa,sat->st", pi, p)
-    per_state = torch.linalg.solve(flow, (pi * f).sum(-1).T).T
-    return f + gamma * torch.einsum("sat,kt->ksa", p, per_state)
+    if horizon == 0:
+        return f.clone()
+    own = (pi * f).sum(-1)  # [K, S]
+    moves = torch.einsum("sa,sat->st", pi, p)
+    if horizon is None:
+        flow = torch.eye(len(p), dtype=p.dtype, device=p.device) - gamma * c * moves
+        future = torch.linalg.solve(flow, own.T).T
+    else:
+        future = own
+        for _ in range(horizon - 1):
+            future = own + gamma * c * future @ moves.T
+    return f + gamma * torch.einsum("sat,kt->ksa", p, future)
 
 
 class ExactDivergence:
-    """D = Q_pi(f)(s, a) without sampling, roll-out ends or caps; f is against the policy that acted.
+    """D without sampling, roll-out ends or caps of ratios; f is against the policy that acted.
+
+    The reach is that of the sampled D: a step further on counts c_D times less. c_D = 1 is Q_pi(f), as far as gamma.
 
     It keeps the table of every policy whose data the replay may still hold, by the number of its chunk.
     """
 
-    def __init__(self, mdp: MDP, *, gamma: float, divergence: str, horizon: int | None, device: torch.device):
+    def __init__(self, mdp: MDP, config: DapoConfig, device: torch.device):
         self.p = torch.tensor(mdp.P, device=device)
         self.states = torch.eye(mdp.num_states, device=device)  # observations of all states
-        self.gamma, self.f, self.horizon = gamma, DIVERGENCES[divergence], horizon
+        self.f = DIVERGENCES[config.divergence]
+        self.gamma, self.c, self.horizon = config.gamma, min(1.0, config.c_d), config.horizon
         self.published: dict[int, Tensor] = {}  # log-probabilities, [S, A] float64
 
     def publish(self, chunk: int, log_policy: Tensor, oldest: int) -> None:
@@ -68,7 +79,7 @@ class ExactDivergence:
         numbers, column = torch.unique(chunk, return_inverse=True)
         log_mu = torch.stack([self.published[number] for number in numbers.tolist()])
         f = self.f(log_policy.expand_as(log_mu), log_mu)
-        q = discounted_sums(self.p, log_policy.exp(), f, gamma=self.gamma, horizon=self.horizon)
+        q = discounted_sums(self.p, log_policy.exp(), f, gamma=self.gamma, c=self.c, horizon=self.horizon)
         return q[column, obs.argmax(-1), action].float()
 
 
@@ -78,9 +89,7 @@ def exact_divergence(config: DapoConfig, env: VecEnv, device: torch.device) -> E
         return None
     assert isinstance(env, TabularVecEnv)
     assert not config.recurrent
-    return ExactDivergence(
-        env.mdp, gamma=config.gamma, divergence=config.divergence, horizon=config.horizon, device=device
-    )
+    return ExactDivergence(env.mdp, config, device)
 
 
 @torch.no_grad()

@@ -84,7 +84,10 @@ def gradient_variances(agent: "Dapo", batch: Batch, advantage: Tensor, ds: list[
 
 
 class Fresh:
-    """The replay's policy gradient against that of fresh data of the present policy: what the state ratio leaves out.
+    """The replay's policy gradient against that of fresh data of the present policy: the total bias of the former.
+
+    It holds what the state ratio leaves out, and all else in which the replay's estimate differs: truncated ratios,
+    stored tails under older values, and that the parameters were fitted to that very replay.
 
     Fresh data comes from environments of its own, which go on from one comparison to the next (so that their states
     are those of play under way), acted in by the policy that has just been trained. From both sides the gradient of
@@ -92,7 +95,8 @@ class Fresh:
     are divided by one number, the replay's root mean square if the run normalises. Each side is estimated twice, from
     two halves of the actors, which share no trajectory: r1, r2 from the replay, f1, f2 fresh.
 
-    The parameters were trained on that very replay: what this adds to r1 and r2 alike counts as bias.
+    The fresh environments are in the midst of episodes that an older policy began, which draws f towards r a little.
+    Only ratios to fresh_grad2 compare between runs: the common scale is the run's own.
     """
 
     def __init__(self, run: RunConfig, net: ActorCritic):

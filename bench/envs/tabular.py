@@ -14,7 +14,7 @@ from bench.errors import UserError
 TASKS: dict[str, Callable[[], MDP]] = {
     "chain": partial(builders.chain, 5),
     "chain_10": partial(builders.chain, 10),
-    **{f"deep_sea_{n}": partial(builders.deep_sea, n) for n in (5, 8, 10, 12, 15, 20)},
+    **{f"deep_sea_{n}": partial(builders.deep_sea, n) for n in (5, 6, 8, 10, 12, 15, 20)},
     "four_rooms": builders.four_rooms,
     "garnet": partial(builders.garnet, 20, 4, 3, seed=0),
     "garnet_mixing": partial(builders.garnet_mixing, 20, 4, 3, seed=0),

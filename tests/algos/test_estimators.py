@@ -32,7 +32,7 @@ def random_policy(mdp: mdps.MDP, seed: int) -> np.ndarray:
 def test_discounted_sums_are_those_of_the_mdp():
     mdp = small_mdp()
     pi, f = random_policy(mdp, 0), np.random.default_rng(1).standard_normal((3, *mdp.R.shape))
-    q = discounted_sums(torch.tensor(mdp.P), torch.tensor(pi), torch.tensor(f), gamma=0.9, horizon=None)
+    q = discounted_sums(torch.tensor(mdp.P), torch.tensor(pi), torch.tensor(f), gamma=0.9, c=1.0, horizon=None)
     for k in range(3):
         np.testing.assert_allclose(q[k], mdps.discounted_sum(mdp, pi, f[k]), atol=1e-12)
 
@@ -41,7 +41,9 @@ def test_discounted_sums_are_those_of_the_mdp():
 def test_a_horizon_keeps_so_many_future_terms(horizon):
     mdp = small_mdp()
     pi, f = random_policy(mdp, 0), np.random.default_rng(1).standard_normal(mdp.R.shape)
-    q = discounted_sums(torch.tensor(mdp.P), torch.tensor(pi), torch.tensor(f)[None], gamma=0.9, horizon=horizon)[0]
+    q = discounted_sums(
+        torch.tensor(mdp.P), torch.tensor(pi), torch.tensor(f)[None], gamma=0.9, c=1.0, horizon=horizon
+    )[0]
     expected, reached = f.copy(), mdp.P  # distribution over states after l steps
     for step in range(1, horizon + 1):
         expected += 0.9**step * reached @ (pi * f).sum(1)
@@ -67,7 +69,7 @@ def test_the_stored_tables_are_of_the_policies_that_acted():
 
 @pytest.mark.parametrize("divergence", ["kl", "hellinger"])
 def test_the_exact_divergence_is_q_of_f_against_the_policy_that_acted(divergence):
-    agent = exact_agent(f"algo.divergence={divergence}", "algo.gamma=0.9")
+    agent = exact_agent(f"algo.divergence={divergence}", "algo.gamma=0.9", "algo.c_d=1.0")
     mdp, batch = small_mdp(0.9), agent.sample("replay")
     log_pi, ratio, _, _ = agent.evaluate(batch)
     d = agent.divergence(batch, log_pi, ratio)
@@ -96,7 +98,8 @@ def test_tables_of_policies_that_the_replay_has_forgotten_are_forgotten():
     assert len(agent.exact.published) <= 64 // 8 + 1
 
 
-def test_on_policy_the_sampled_divergence_without_caps_is_the_exact_one_in_the_mean():
+@pytest.mark.parametrize("c", [1.0, 0.5])
+def test_on_policy_the_sampled_divergence_is_the_exact_one_in_the_mean(c):
     mdp, gamma, steps, copies = small_mdp(0.8), 0.8, 60, 6000
     pi, f = random_policy(mdp, 0), np.random.default_rng(1).standard_normal(mdp.R.shape)
     rng = np.random.default_rng(2)
@@ -109,8 +112,9 @@ def test_on_policy_the_sampled_divergence_without_caps_is_the_exact_one_in_the_m
         s = (mdp.P[s, a].cumsum(1) < rng.random((copies, 1)) * (1 - 1e-12)).sum(1)
         assert t < steps
     x = torch.tensor(np.stack(seen))
-    d = multi_step(x, torch.full_like(x, gamma), torch.ones_like(x), c_bar=math.inf, rho_bar=math.inf)[0].numpy()
-    exact = discounted_sums(torch.tensor(mdp.P), torch.tensor(pi), torch.tensor(f)[None], gamma=gamma, horizon=None)
+    d = multi_step(x, torch.full_like(x, gamma), torch.ones_like(x), c_bar=c, rho_bar=math.inf)[0].numpy()
+    tables = (torch.tensor(mdp.P), torch.tensor(pi), torch.tensor(f)[None])
+    exact = discounted_sums(*tables, gamma=gamma, c=c, horizon=None)
     for state in range(5):
         for action in range(2):
             sample = d[(first[0] == state) & (first[1] == action)]
