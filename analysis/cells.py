@@ -179,7 +179,7 @@ def claim_cells(scored: pd.DataFrame, claim: Claim, plan: Plan) -> Cells:
     tasks, sides = claim_tasks(claim, plan), entries(claim, plan)
     by_task = {task: scored[scored["task"] == task] for task in tasks}
     tuning = plan.tuning_seeds if any(entry.how for entry in sides) else 0
-    choices = [choose(entry, scored, tasks, tuning) for entry in sides]
+    choices = [choose(entry, scored, tasks, tuning, claim.metric) for entry in sides]
     problem = " ".join(choice.problem for choice in choices if choice.problem)
     raw = _raw(scored, claim.metric, choices, [] if problem else tasks, tuning)
     found = []

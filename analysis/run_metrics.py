@@ -9,7 +9,9 @@ from scipy import stats as sp
 Rows = dict[str, np.ndarray]  # column of metrics.csv -> `[V]`, one number per policy version or instance
 
 RANK_FROM = 5  # rows that a rank correlation needs
-RETURN_BIN = 0.1  # of exact_return, within which two arms count as equally good
+REGRET_BINS = 10  # per decade of 1 - exact_return, within which two arms count as equally good
+ROUNDING = 1e-20  # of a squared bias that is 0
+LEAST_REGRET = 1e-9  # rounding of a linear solve
 
 
 def measured(rows: Rows, *names: str) -> list[np.ndarray]:
@@ -41,6 +43,16 @@ def last_of(name: str) -> Callable[[Rows], float]:
         return float(values[-1]) if len(values) else math.nan
 
     return last
+
+
+def first_of(name: str) -> Callable[[Rows], float]:
+    """First value."""
+
+    def first(rows: Rows) -> float:
+        (values,) = measured(rows, name)
+        return float(values[0]) if len(values) else math.nan
+
+    return first
 
 
 def log_of_mean(name: str) -> Callable[[Rows], float]:
@@ -81,22 +93,29 @@ def rank_of(first: str, second: str) -> Callable[[Rows], float]:
 
 
 def log_ratio(above: str, below: str, over: Callable[[np.ndarray], float]) -> Callable[[Rows], float]:
-    """log10 of the largest (`over=np.max`) or median above / below, of the rows where both are above 0."""
+    """log10 of the largest (`over=np.max`) or median above / below; infinite where below is 0 and above is not.
+
+    Rows where above is 0 have no logarithm and do not count, nor do those where below is 0 and above is rounding.
+    """
 
     def ratio(rows: Rows) -> float:
         x, y = measured(rows, above, below)
-        keep = (x > 0) & (y > 0)
-        return _log10(float(over(x[keep] / y[keep]))) if keep.any() else math.nan
+        counts = (x > 0) & ((y > 0) | (x > ROUNDING))
+        x, y = x[counts], y[counts]
+        if not len(x):
+            return math.nan
+        value = float(over(np.divide(x, y, out=np.full(len(x), math.inf), where=y > 0)))
+        return math.log10(value)
 
     return ratio
 
 
-def log_ratio_of_means(above: str, below: str) -> Callable[[Rows], float]:
-    """log10 of mean(above) / mean(below); NaN where a mean is not above 0."""
+def ratio_of_means(above: str, below: str) -> Callable[[Rows], float]:
+    """mean(above) / mean(below), of either sign; NaN where the lower mean is not above 0."""
 
     def ratio(rows: Rows) -> float:
         x, y = (_mean(values) for values in measured(rows, above, below))
-        return _log10(x / y) if x > 0 and y > 0 else math.nan
+        return x / y if y > 0 else math.nan
 
     return ratio
 
@@ -108,16 +127,18 @@ VERSION_METRICS: dict[str, Callable[[Rows], float]] = {
     "pg_variance_ratio": mean_log_ratio("pg_var_full", "pg_var_1step"),
     "entropy": mean_of("entropy"),
     "coverage": last_of("coverage"),
+    "coverage_mean": mean_of("coverage"),
     "exact_return": last_of("exact_return"),
     "exact_auc": mean_of("exact_return"),
     "shift": mean_of("shift"),
+    "first_shift": first_of("shift"),
     "bias": mean_log("delta2"),
     "bias_rank": rank_of("kl_exact", "delta2"),
     "bound_ratio": log_ratio("delta2", "bound", np.max),
     "bound_ratio_median": log_ratio("delta2", "bound", np.median),
     "bound_ratio_stale": log_ratio("delta2_stale", "bound_stale", np.max),
     "fresh_bias_rank": rank_of("kl", "fresh_bias2"),
-    "fresh_bias_ratio": log_ratio_of_means("fresh_bias2", "fresh_noise2"),
+    "fresh_bias_ratio": ratio_of_means("fresh_bias2", "fresh_grad2"),
 }
 
 
@@ -126,23 +147,26 @@ def version_metrics(rows: Rows) -> dict[str, float]:
     return {name: metric(rows) for name, metric in VERSION_METRICS.items()}
 
 
-def bias_by_return(rows: Rows) -> dict[int, float]:
-    """Bin of exact_return, RETURN_BIN wide -> mean log10 delta2 of its rows (those with delta2 above 0)."""
+def bias_by_regret(rows: Rows) -> dict[int, float]:
+    """Bin of log10(1 - exact_return) -> mean log10 delta2 of its rows (those with delta2 above 0).
+
+    Bins of regret, not of return: near the optimum the bias falls by decades within the last tenth of the return.
+    """
     height, delta2 = measured(rows, "exact_return", "delta2")
-    # Rounded first: 0.3 belongs to the bin that begins there, whatever its last binary digit.
-    bins = np.floor(np.round(height / RETURN_BIN, 9)).astype(int)
     keep = delta2 > 0
-    bins, logs = bins[keep], np.log10(delta2[keep])
+    decades = np.log10(np.maximum(1 - height[keep], LEAST_REGRET))
+    # Rounded first: a regret of 0.1 belongs to the bin that begins there, whatever its last binary digit.
+    bins, logs = np.floor(np.round(REGRET_BINS * decades, 9)).astype(int), np.log10(delta2[keep])
     return {int(b): float(logs[bins == b].mean()) for b in np.unique(bins)}
 
 
 def matched_bias(arms: dict[str, Rows]) -> dict[str, float]:
-    """Arm -> mean log10 delta2 at matched return: the mean over the bins that every arm has rows in, of the bin's mean.
+    """Arm -> mean log10 delta2 at matched regret: the mean over the bins that every arm has rows in, of the bin's mean.
 
     Arms without any measured row do not count. No common bin: NaN.
     Args: arms: the runs of one task and seed.
     """
-    found = {arm: bins for arm, rows in arms.items() if (bins := bias_by_return(rows))}
+    found = {arm: bins for arm, rows in arms.items() if (bins := bias_by_regret(rows))}
     common = set.intersection(*(set(bins) for bins in found.values())) if found else set()
     return {arm: _mean(np.array([bins[b] for b in sorted(common)])) for arm, bins in found.items()}
 

@@ -9,8 +9,8 @@ Rules (S = matched steps = the smallest number of planned steps among the runs o
   that finished in it, an empty bin keeps the last value, and bins before the run's first finished game have
   none (no extrapolation). The area is the mean over the bins from `auc_from` on: the first bin at which every
   scored run of the task, in any arm, has a value, so that all runs average over the same steps.
-* `worst_drop`: largest fall of the binned curve below its running maximum, task-normalised, 0 or more.
-* `collapsed`: 1 if the final score is below half of the curve's maximum, both task-normalised and counted from 0
+* `worst_drop`: largest fall of the curve in STABILITY_BINS bins below its running maximum, task-normalised, 0 or more.
+* `collapsed`: 1 if the final score is below half of that curve's maximum, both task-normalised and counted from 0
   (random), else 0.
 
 From metrics.csv, over the rows (policy versions; instances of proposition1) up to S; blank rows are not measured:
@@ -19,12 +19,14 @@ From metrics.csv, over the rows (policy versions; instances of proposition1) up 
   no logarithm: not measured.
 * `d_variance_ratio`, `pg_variance_ratio`: mean of log10(full / 1-step), both measured on the same batch with the same
   parameters.
-* `entropy`, `shift`, `exact_auc` (of exact_return): means. `coverage` (a running count), `exact_return`: last values.
-* `bias`: mean log10 delta2. `bias_matched`: the same at matched return: mean over those tenths of exact_return that
-  every arm of the task and seed has rows in. `bias_rank`: Spearman's correlation of kl_exact with delta2.
+* `entropy`, `shift`, `exact_auc` (of exact_return), `coverage_mean` (of a running count): means. `coverage`,
+  `exact_return`: last values. `first_shift`: first value.
+* `bias`: mean log10 delta2. `bias_matched`: the same at matched return: mean over those tenths of a decade of the
+  regret 1 - exact_return that every arm of the task and seed has rows in. `bias_rank`: Spearman's correlation of
+  kl_exact with delta2.
 * `bound_ratio`, `bound_ratio_stale`: log10 of the largest delta2 / (c D); `bound_ratio_median`: of the median.
-* `fresh_bias_rank`: Spearman's correlation of kl with fresh_bias2. `fresh_bias_ratio`: log10 of mean fresh_bias2 over
-  mean fresh_noise2.
+* `fresh_bias_rank`: Spearman's correlation of kl with fresh_bias2. `fresh_bias_ratio`: mean fresh_bias2 over mean
+  fresh_grad2, of either sign.
 
 Runs that play no games (proposition1, exact_ascent) count instances or updates; their S is the smallest number planned
 among the task's runs of that kind.
@@ -43,6 +45,7 @@ from analysis.run_metrics import Rows, collapsed, matched_bias, version_metrics,
 
 WINDOW = 0.1
 GRID = 100
+STABILITY_BINS = 10  # as wide as the window of the score: finer ones hold single games, whose noise looks like falls
 
 Curves = dict[RunKey, np.ndarray]  # binned score curve `[GRID]` by (arm, task, seed)
 
@@ -69,9 +72,11 @@ METRICS = {
     "pg_variance_ratio": Metric("variance of the policy gradient, full over 1-step, same batch", "log10", "none"),
     "entropy": Metric("policy entropy", "nats", "none"),
     "coverage": Metric("distinct observations", "count", "none"),
+    "coverage_mean": Metric("distinct observations, mean over the run", "count", "none"),
     "exact_return": Metric("exact return of the last policy", "0 uniform, 1 optimal", "none", (0.0, 1.0)),
     "exact_auc": Metric("mean exact return", "0 uniform, 1 optimal", "none", (0.0, 1.0)),
     "shift": Metric("distance of the state distributions", "L1", "none", (0.0, 2.0)),
+    "first_shift": Metric("distance of the state distributions, first version", "L1", "none", (0.0, 2.0)),
     "bias": Metric("squared bias of the gradient", "log10", "none"),
     "bias_matched": Metric("squared bias of the gradient at matched return", "log10", "none"),
     "bias_rank": Metric("rank correlation of KL with the squared bias", "Spearman", "none", (-1.0, 1.0)),
@@ -79,7 +84,7 @@ METRICS = {
     "bound_ratio_median": Metric("median squared bias over its bound", "log10", "none"),
     "bound_ratio_stale": Metric("largest squared bias over its bound, oldest data of the replay", "log10", "none"),
     "fresh_bias_rank": Metric("rank correlation of KL with the replay's squared bias", "Spearman", "none", (-1.0, 1.0)),
-    "fresh_bias_ratio": Metric("replay's squared bias over its noise floor", "log10", "none"),
+    "fresh_bias_ratio": Metric("replay's squared bias over the squared gradient", "share", "none"),
 }
 
 
@@ -161,10 +166,10 @@ def _from_games(
     row |= {"score": score, "games": int((steps <= end).sum())}
     if curve is not None:
         low, high = ends
-        normal = (curve - low) / (high - low)
         row["auc"], row["auc_from"] = float(curve[start:].mean()), start * end / GRID
-        row["worst_drop"] = worst_drop(normal)
-        row["collapsed"] = collapsed((score - low) / (high - low), normal)
+        coarse = (binned_curve(steps, returns, end, STABILITY_BINS) - low) / (high - low)
+        row["worst_drop"] = worst_drop(coarse)
+        row["collapsed"] = collapsed((score - low) / (high - low), coarse)
     return row
 
 

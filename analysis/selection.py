@@ -1,7 +1,8 @@
 """Arms that a claim chooses: `best(a, b)` one arm for all its tasks, `tuned(a, b)` one per task.
 
-Chosen is the arm with the highest mean score over the check's tuning seeds (and, for `best`, over the claim's tasks,
-task-normalised); where no candidate plays games, the one with the highest exact_return. The claim is then judged on the
+Chosen is the arm with the highest mean of the claim's metric over the check's tuning seeds (and, for `best`, over the
+claim's tasks, task-normalised), if that is one of CHOSEN_BY; else of the score, or of exact_return where no candidate
+plays games. The claim is then judged on the
 other seeds alone: a choice and its test never share a run. Tuning runs without a number count as the lowest that any
 candidate reached on the task (or as random, 0, if that is lower); if counting them at their best could change the
 choice, it is open, and the claim undecided.
@@ -14,6 +15,8 @@ import pandas as pd
 
 from analysis.ranges import unit_of
 from bench.check_config import contrast_entry
+
+CHOSEN_BY = ("score", "auc", "exact_return", "exact_auc")  # metrics of which more is better
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,21 @@ def parse_entry(text: str, arms: list[str]) -> Entry:
     return Entry(text, *contrast_entry(text, arms))
 
 
-def _numbers(scored: pd.DataFrame, arms: list[str], tasks: list[str], seeds: int) -> np.ndarray:
-    """`[arms, tasks, seeds]` scores (or exact returns) of the planned tuning runs, in task units where a task has them.
+def _numbers(scored: pd.DataFrame, arms: list[str], tasks: list[str], seeds: int, metric: str) -> np.ndarray:
+    """`[arms, tasks, seeds]` numbers of the planned tuning runs, in task units where a task has them; NaN where none.
 
-    NaN where a run has none.
+    Args: metric: of the claim; another than CHOSEN_BY is replaced by the score, and that by exact_return where no
+    candidate plays.
     """
     rows = scored[scored["arm"].isin(arms) & scored["task"].isin(tasks) & (scored["seed"] < seeds)]
-    metric = "score" if rows["score"].notna().any() else "exact_return"
+    wanted = [metric] if metric in CHOSEN_BY else []
+    metric = next((name for name in (*wanted, "score") if rows[name].notna().any()), "exact_return")
     planned = sorted(rows["seed"].unique())
     found = np.full((len(arms), len(tasks), len(planned)), np.nan)
     for arm, task, seed, value, low, high in rows[
         ["arm", "task", "seed", metric, "range_low", "range_high"]
     ].itertuples(index=False, name=None):
-        unit = unit_of("task" if metric == "score" else "none", task, (low, high))
+        unit = unit_of("task" if metric in ("score", "auc") else "none", task, (low, high))
         zero, one = unit or ((0.0, 1.0) if len(tasks) == 1 else (np.nan, np.nan))
         found[arms.index(arm), tasks.index(task), planned.index(seed)] = (value - zero) / one
     return found
@@ -71,10 +76,10 @@ def _winner(numbers: np.ndarray) -> tuple[int, bool]:
     return chosen, bool((np.delete(best, chosen) > worst[chosen]).any())
 
 
-def choose(entry: Entry, scored: pd.DataFrame, tasks: list[str], seeds: int) -> Choice:
+def choose(entry: Entry, scored: pd.DataFrame, tasks: list[str], seeds: int, metric: str) -> Choice:
     """Resolve an entry on the claim's tasks.
 
-    Args: scored: as from `analysis.scores.score_runs`; seeds: tuning seeds, those below this number.
+    Args: scored: as from `analysis.scores.score_runs`; seeds: those below are tuning seeds; metric: the claim's.
     """
     if not entry.how or not tasks:
         return Choice(dict.fromkeys(tasks, entry.arms[0]))
@@ -83,7 +88,7 @@ def choose(entry: Entry, scored: pd.DataFrame, tasks: list[str], seeds: int) -> 
     planned = set(zip(scored["arm"], scored["task"], strict=True))
     for group in [tasks] if entry.how == "best" else [[task] for task in tasks]:
         arms = [arm for arm in entry.arms if all((arm, task) in planned for task in group)]
-        numbers = _numbers(scored, arms, group, seeds)
+        numbers = _numbers(scored, arms, group, seeds, metric)
         if not numbers.size or np.isnan(numbers).all(axis=(0, 2)).any():
             return Choice({}, problem=f"{entry.text} cannot choose: no tuning run of {', '.join(group)} has a number.")
         winner, undecided = _winner(numbers)

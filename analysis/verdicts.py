@@ -6,7 +6,8 @@ A claim is about D = metric(A), or metric(A) - metric(B), or (A - B) - (C - D), 
 
 * greater: supported when low > margin, refuted when high < margin;
 * less: supported when high < -margin, refuted when low > -margin;
-* equal: supported when -margin < low and high < margin, refuted when low > margin or high < -margin;
+* equal: supported when -margin < low and high < margin, and no task's own interval lies outside the margin; refuted
+  when low > margin or high < -margin;
 
 and in each case only if the Holm-adjusted two-sided p value against that margin is below alpha. The family are the
 claims of the check that are planned at this scale (all their arms, and a task that all of them play) and that a p value
@@ -159,12 +160,33 @@ def _conclude(measured: Measured, plan: Plan, family: int) -> None:
             sentences.append(f"After Holm over {family} claims p = {verdict.p_holm:.3g} is not below {claim.alpha}.")
         elif where != "inconclusive" and loss:
             sentences.append("The worst-case imputation gives the same verdict.")
+        apart = _apart(verdict, claim)
+        sentences += apart
         _detectable(verdict, estimate, claim, claim.alpha / family)
-        if where != "inconclusive" and adjusted and not gates:
+        unlike = bool(apart) and where == "supported" and claim.direction == "equal"
+        if where != "inconclusive" and adjusted and not gates and not unlike:
             verdict.verdict = where
         else:
             _power(verdict, estimate, claim, claim.alpha / family)
     verdict.reason = " ".join(sentences)
+
+
+def _apart(verdict: Verdict, claim: Claim) -> list[str]:
+    """Tasks that, each on its own interval, contradict an aggregate: the IQM leaves the outer quarters out."""
+    if len(verdict.tasks) < 2 or len(claim.contrast) == 1:
+        return []
+    bound = claim.margin if claim.direction == "equal" else 0.0
+    sign = -1.0 if claim.direction == "less" else 1.0
+    said = []
+    for row in verdict.tasks:
+        if row["interval"] is None:
+            continue
+        low, high = sorted(sign * end for end in row["interval"])
+        above = claim.direction == "equal" and low > bound
+        if high < -bound or above:
+            where = "outside the margin" if claim.direction == "equal" else "on the other side of 0"
+            said.append(f"{row['task']} ({row['difference']:.2g})")
+    return [f"Alone, {', '.join(said)} lies {where}."] if said else []
 
 
 def judge(plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]) -> list[Verdict]:

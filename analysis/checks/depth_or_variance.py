@@ -5,13 +5,23 @@ from analysis.checks import Figure, View
 X = {"x": {"task": True}, "x_label": "length of the sea"}
 
 VIEW = View(
-    metrics=("exact_auc", "exact_return", "score", "coverage", "d_variance", "pg_variance", "entropy"),
+    metrics=(
+        "auc",
+        "exact_auc",
+        "exact_return",
+        "score",
+        "coverage_mean",
+        "coverage",
+        "d_variance",
+        "pg_variance",
+        "entropy",
+    ),
     figures=(
-        Figure("dose", {"metric": "exact_auc"} | X),
-        Figure("dose", {"metric": "coverage"} | X),
+        Figure("dose", {"metric": "auc"} | X),
+        Figure("dose", {"metric": "coverage_mean"} | X),
         Figure("dose", {"metric": "d_variance"} | X),
         Figure("dose", {"metric": "pg_variance"} | X),
-        Figure("tradeoff", {"cost": "d_variance", "gain": "exact_auc"}),
+        Figure("tradeoff", {"cost": "d_variance", "gain": "auc"}),
     ),
     baseline="ppo",
 )

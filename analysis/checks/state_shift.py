@@ -8,7 +8,7 @@ X = {
 }
 
 VIEW = View(
-    metrics=("exact_auc", "exact_return", "shift", "bias"),
+    metrics=("exact_auc", "exact_return", "shift", "first_shift", "bias"),
     figures=(
         Figure("dose", {"metric": "exact_auc"} | X),
         Figure("dose", {"metric": "exact_return"} | X),

@@ -37,7 +37,7 @@ def test_the_bias_is_the_mean_log_of_the_rows_that_have_one() -> None:
 
 
 def test_the_bound_ratio_is_the_largest_and_skips_rows_without_bound_or_bias() -> None:
-    numbers = rm.version_metrics(rows(delta2=[1, 2, 8, 0, 5], bound=[10, 200, 80, 1, 0]))
+    numbers = rm.version_metrics(rows(delta2=[1, 2, 8, 0, 1e-30], bound=[10, 200, 80, 1, 0]))
     assert numbers["bound_ratio"] == pytest.approx(-1.0)
     assert numbers["bound_ratio_median"] == pytest.approx(-1.0)  # of 0.1, 0.01, 0.1
     assert math.isnan(rm.version_metrics(rows(delta2=[0, 0], bound=[1, 1]))["bound_ratio"])
@@ -55,25 +55,35 @@ def test_the_rank_correlation_is_spearmans_with_ties() -> None:
     assert math.isnan(rm.version_metrics(rows(kl_exact=[1] * 6, delta2=[1, 2, 3, 4, 5, 6]))["bias_rank"])
 
 
-def test_a_negative_mean_of_the_unbiased_estimate_has_no_ratio() -> None:
-    assert rm.version_metrics(rows(fresh_bias2=[30, -10], fresh_noise2=[1, 1]))["fresh_bias_ratio"] == 1.0
-    assert math.isnan(rm.version_metrics(rows(fresh_bias2=[1, -10], fresh_noise2=[1, 1]))["fresh_bias_ratio"])
+def test_mass_without_a_bound_is_a_violation() -> None:
+    assert rm.version_metrics(rows(delta2=[1, 1], bound=[10, 0]))["bound_ratio"] == math.inf
+
+
+def test_the_relative_bias_keeps_its_sign() -> None:
+    assert rm.version_metrics(rows(fresh_bias2=[30, -10], fresh_grad2=[10, 30]))["fresh_bias_ratio"] == 0.5
+    assert rm.version_metrics(rows(fresh_bias2=[1, -10], fresh_grad2=[10, 8]))["fresh_bias_ratio"] == -0.5
+    assert math.isnan(rm.version_metrics(rows(fresh_bias2=[1], fresh_grad2=[-1]))["fresh_bias_ratio"])
 
 
 def test_bias_at_matched_return_uses_only_the_heights_that_all_arms_reached() -> None:
-    slow = rows(exact_return=[0.05, 0.05, 0.15], delta2=[0.1, 0.001, 0.01])
+    slow = rows(exact_return=[0.05, 0.05, 0.25], delta2=[0.1, 0.001, 0.01])
     fast = rows(exact_return=[0.05, 0.95], delta2=[1, 1e-9])
-    # Common: [0, 0.1) alone. The fast arm's tiny bias near the optimum does not count for it.
+    # Common: a regret of 0.95 alone. The fast arm's tiny bias near the optimum does not count for it.
     assert rm.matched_bias({"slow": slow, "fast": fast}) == {"slow": -2.0, "fast": 0.0}
 
 
+def test_near_the_optimum_decades_of_regret_are_kept_apart() -> None:
+    early, late = rows(exact_return=[0.91, 0.9999], delta2=[1, 1e-8]), rows(exact_return=[0.91], delta2=[1])
+    assert rm.matched_bias({"converged": early, "not": late}) == {"converged": 0.0, "not": 0.0}
+
+
 def test_heights_weigh_alike_however_many_rows_they_have() -> None:
-    one = rows(exact_return=[0.05, 0.05, 0.05, 0.15], delta2=[1, 1, 1, 100])
+    one = rows(exact_return=[0.05, 0.05, 0.05, 0.25], delta2=[1, 1, 1, 100])
     assert rm.matched_bias({"one": one}) == {"one": 1.0}
 
 
-def test_the_end_of_a_tenth_belongs_to_the_next_whatever_its_last_digit() -> None:
-    assert set(rm.bias_by_return(rows(exact_return=[0.1 + 0.2, 0.3, 0.7 - 0.4], delta2=[1, 1, 1]))) == {3}
+def test_the_end_of_a_bin_belongs_to_the_next_whatever_its_last_digit() -> None:
+    assert set(rm.bias_by_regret(rows(exact_return=[0.9, 0.6 + 0.3, 1.2 - 0.3], delta2=[1, 1, 1]))) == {-10}
 
 
 def test_arms_that_share_no_height_have_no_matched_bias_and_unmeasured_arms_do_not_count() -> None:

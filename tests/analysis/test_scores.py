@@ -3,6 +3,7 @@ import math
 import numpy as np
 
 from analysis import scores
+from analysis.run_metrics import collapsed
 
 
 def arrays(*games: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -36,3 +37,34 @@ def test_bins_are_closed_on_the_right_and_carry_the_last_value_forward() -> None
 def test_before_the_first_finished_game_the_curve_has_no_value() -> None:
     curve = scores.binned_curve(*arrays((600, 2)), end=1000, bins=4)
     assert np.isnan(curve).tolist() == [True, True, False, False]
+
+
+def stationary_run(
+    mean_length: float, seed: int, steps: int = 24_576, actors: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Games of a policy that never changes: geometric lengths, return = length, actors side by side."""
+    rng = np.random.default_rng(seed)
+    ends, returns = [], []
+    for _ in range(actors):
+        lengths = np.minimum(rng.geometric(1 / mean_length, size=steps), 500)
+        stops = np.cumsum(lengths) * actors
+        keep = stops <= steps
+        ends.append(stops[keep])
+        returns.append(lengths[keep])
+    order = np.argsort(np.concatenate(ends), kind="stable")
+    return np.concatenate(ends)[order].astype(float), np.concatenate(returns)[order].astype(float)
+
+
+def test_a_policy_that_never_changes_hardly_ever_counts_as_collapsed() -> None:
+    """Bins of single games would: half of the highest of a hundred noisy bins is above the run's own mean."""
+    share = {}
+    for bins in (scores.STABILITY_BINS, scores.GRID):
+        fell = []
+        for seed in range(200):
+            steps, returns = stationary_run(100.0, seed)
+            curve = scores.binned_curve(steps, returns, 24_576, bins) / 500
+            final, _ = scores.final_score(steps, returns, 0.9 * 24_576, 24_576)
+            fell.append(collapsed(final / 500, curve))
+        share[bins] = np.mean(fell)
+    assert share[scores.STABILITY_BINS] < 0.1
+    assert share[scores.GRID] > 0.5  # what the coarse bins are for

@@ -256,3 +256,20 @@ def test_runs_without_any_number_at_smoke_scale_still_say_what_smoke_is(tmp_path
     assert (v.verdict, v.interval, v.runs["unscored"]) == ("inconclusive", None, 4)
     assert "Scale smoke says nothing scientific" in v.reason
     assert "nothing to impute from" in v.reason
+
+
+def test_tasks_that_cancel_are_not_found_alike(tmp_path: Path) -> None:
+    """Two tasks that differ by as much in opposite directions, and one that does not: the IQM alone says 0."""
+    tasks = ["Qbert", "Gravitar", "Enduro"]
+    claim = synth.claim(direction="equal", margin=100.0)
+    plan = synth.make_plan(["ppo", "da_full"], tasks, 6, [claim])
+    shift = {"Qbert": 300.0, "Gravitar": -300.0, "Enduro": 0.0}
+    for run in plan["runs"]:
+        value = 1000.0 + run["seed"] + (shift[run["task"]] if run["arm"] == "da_full" else 0.0)
+        noise = 7.0 * ((run["seed"] * 5 + len(run["arm"])) % 6)
+        synth.write_run(tmp_path, run, [(step, value + noise) for step in range(50, run["steps"] + 1, 50)])
+    synth.write_plan(tmp_path, plan)
+    (verdict,) = analyse(tmp_path, "multi_step", "gpu").verdicts
+    assert verdict.verdict == "inconclusive"
+    assert "Qbert (3e+02)" in verdict.reason
+    assert "outside the margin" in verdict.reason
