@@ -95,10 +95,13 @@ def rank_of(first: str, second: str) -> Callable[[Rows], float]:
 def log_ratio(above: str, below: str, over: Callable[[np.ndarray], float]) -> Callable[[Rows], float]:
     """log10 of the largest (`over=np.max`) or median above / below; infinite where below is 0 and above is not.
 
-    Rows where above is 0 have no logarithm and do not count, nor do those where below is 0 and above is rounding.
+    Rows where above is 0 have no logarithm and do not count, nor do those where below is 0 and above is rounding. A row
+    with an infinite number leaves the run without a ratio: nothing is known about it.
     """
 
     def ratio(rows: Rows) -> float:
+        if any(np.isinf(rows.get(name, np.empty(0))).any() for name in (above, below)):
+            return math.nan
         x, y = measured(rows, above, below)
         counts = (x > 0) & ((y > 0) | (x > ROUNDING))
         x, y = x[counts], y[counts]

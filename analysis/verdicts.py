@@ -114,7 +114,7 @@ def _facts(cells: Cells, verdict: Verdict) -> list[str]:
 def _universal(measured: Measured, plan: Plan) -> None:
     """Judge a statement about every run: one counterexample refutes it, only all runs support it."""
     claim, cells, verdict = measured.claim, measured.cells, measured.verdict
-    present = cells.d[np.isfinite(cells.d)]
+    present = cells.d[~np.isnan(cells.d)]  # an infinite value is a counterexample like any other
     gates, loss = _gates(claim, plan, verdict, cells), loss_sentence(verdict.runs)
     above, n = int((present >= claim.margin).sum()), len(present)
     verdict.estimate = float(present.max()) if n else None
@@ -151,6 +151,12 @@ def _conclude(measured: Measured, plan: Plan, family: int) -> None:
         adjusted = verdict.p_holm is not None and verdict.p_holm < claim.alpha
         sentences.append(
             {
+                "supported": "The interval lies within the margin.",
+                "refuted": "The interval lies outside the margin.",
+                "inconclusive": "The interval reaches over an end of the margin.",
+            }[where]
+            if claim.direction == "equal"
+            else {
                 "supported": "The interval lies beyond the margin.",
                 "refuted": "The interval lies on the other side of the margin.",
                 "inconclusive": "The interval contains the margin.",
@@ -160,7 +166,7 @@ def _conclude(measured: Measured, plan: Plan, family: int) -> None:
             sentences.append(f"After Holm over {family} claims p = {verdict.p_holm:.3g} is not below {claim.alpha}.")
         elif where != "inconclusive" and loss:
             sentences.append("The worst-case imputation gives the same verdict.")
-        apart = _apart(verdict, claim)
+        apart = _apart(verdict, claim) if where == "supported" or claim.direction == "equal" else []
         sentences += apart
         _detectable(verdict, estimate, claim, claim.alpha / family)
         unlike = bool(apart) and where == "supported" and claim.direction == "equal"
@@ -175,18 +181,16 @@ def _apart(verdict: Verdict, claim: Claim) -> list[str]:
     """Tasks that, each on its own interval, contradict an aggregate: the IQM leaves the outer quarters out."""
     if len(verdict.tasks) < 2 or len(claim.contrast) == 1:
         return []
-    bound = claim.margin if claim.direction == "equal" else 0.0
     sign = -1.0 if claim.direction == "less" else 1.0
+    floor, ceiling = (-claim.margin, claim.margin) if claim.direction == "equal" else (0.0, math.inf)
     said = []
     for row in verdict.tasks:
-        if row["interval"] is None:
-            continue
-        low, high = sorted(sign * end for end in row["interval"])
-        above = claim.direction == "equal" and low > bound
-        if high < -bound or above:
-            where = "outside the margin" if claim.direction == "equal" else "on the other side of 0"
-            said.append(f"{row['task']} ({row['difference']:.2g})")
-    return [f"Alone, {', '.join(said)} lies {where}."] if said else []
+        if row["interval"] is not None:
+            low, high = sorted(sign * end for end in row["interval"])
+            if high < floor or low > ceiling:
+                said.append(f"{row['task']} ({row['difference']:.2g})")
+    where = "outside the margin" if claim.direction == "equal" else "on the other side of 0"
+    return [f"Tasks whose own interval lies {where}: {', '.join(said)}."] if said else []
 
 
 def judge(plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]) -> list[Verdict]:

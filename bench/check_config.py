@@ -172,6 +172,8 @@ class CheckConfig:
 
     def __post_init__(self) -> None:
         require(self.tuning_seeds >= 0, "check.tuning_seeds", self.tuning_seeds, "0 or more")
+        ids = [claim.id for claim in self.claims]
+        require(len(set(ids)) == len(ids), "check.claims.id", max(ids, key=ids.count, default=""), "each id once")
         for claim in self.claims:
             chosen = [arm for arm in claim.contrast if "(" in arm]
             require(

@@ -110,6 +110,10 @@ class DapoConfig(AlgoConfig):
         require(self.name in DAPO_NAMES, "algo.name", self.name, ", ".join(DAPO_NAMES))
         require(self.name == "dapo" or self.inv_eta == 0, "algo.inv_eta", self.inv_eta, f"0 with algo={self.name}")
         require(self.estimator in ESTIMATORS, "algo.estimator", self.estimator, ", ".join(ESTIMATORS))
+        if self.estimator == "matched_variance":
+            require(self.horizon is None, "algo.horizon", self.horizon, "null with algo.estimator=matched_variance")
+            one_step = self.divergence not in NO_ONE_STEP
+            require(one_step, "algo.divergence", self.divergence, "one with a 1-step form with matched_variance")
         require(self.policy_loss in POLICY_LOSSES, "algo.policy_loss", self.policy_loss, ", ".join(POLICY_LOSSES))
         require(self.sampling in SAMPLING, "algo.sampling", self.sampling, ", ".join(SAMPLING))
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
@@ -250,7 +254,7 @@ class RunConfig:
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         if isinstance(self.algo, DapoConfig):
             self._check_dapo(self.algo)
-        else:
+        elif isinstance(self.algo, Proposition1Config | ExactAscentConfig):
             require(self.env.suite == "tabular", "env.suite", self.env.suite, f"tabular with algo={self.algo.name}")
 
     def _check_dapo(self, algo: DapoConfig) -> None:

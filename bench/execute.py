@@ -1,4 +1,4 @@
-"""Runs of a plan as local processes: one fresh process per run, as many at once as there are slots.
+"""Runs of a plan as local processes: one forked process per run, as many at once as there are slots.
 
 A run that fails, or whose process dies, is recorded, shown, and stops nobody else. A run that another process
 holds is waited for. Every run can be repeated by hand with the `python -m bench` of its manifest.
@@ -87,7 +87,7 @@ class _Pool:
         elapsed = time.monotonic() - self.began
         left = f"{_duration(elapsed * (total - steps) / steps)} left" if steps else "measuring the rate"
         return (
-            f"{steps / max(total, 1):.0%} of {total:,} agent steps, {len(self.running)} running, "
+            f"{steps / max(total, 1):.0%} of {total:,} steps, {len(self.running)} running, "
             f"{len(self.failed)} failed, {left}"
         )
 

@@ -9,7 +9,7 @@ METRICS = {
     "trained": "trained steps so far, a step counted each time it is trained on",
     "reuse": "trained steps per generated step",
     "lr": "learning rate after the version's updates",
-    "loss_policy": "clipped surrogate, mean over the version's updates (as all below)",
+    "loss_policy": "policy loss, mean over the version's updates (as all below)",
     "loss_value": "value loss before its coefficient",
     "entropy": "entropy of the policy on replayed states, nats",
     "kl": "mean of log pi_t - log pi on replayed steps, nats",

@@ -98,11 +98,12 @@ class Plan:
         if not made:
             return
         name = f"{self.suite.check.name} at scale {self.suite.scale.name}"
-        if before["check"]["claims"] != json.loads(json.dumps(now["check"]["claims"])):
-            raise UserError(
-                f"the claims of {name} differ from those frozen in {self.path} before its {made} runs were made; "
-                "restore them, or use another store"
-            )
+        for key, what in (("claims", "claims"), ("tuning_seeds", "tuning seeds"), ("reference", "reference")):
+            if before["check"].get(key) != json.loads(json.dumps(now["check"][key])):
+                raise UserError(
+                    f"the {what} of {name} differ from those frozen in {self.path} before its {made} runs were made; "
+                    "restore them, or use another store"
+                )
         planned = {(run["arm"], run["task"], run["seed"]): run["hash"] for run in now["runs"]}
         lost = 0
         for run in before["runs"]:
@@ -151,7 +152,9 @@ def expand(suite: SuiteConfig) -> Plan:
 def _reference_config(check: CheckConfig, arms: list[str]) -> dict[str, Any]:
     """Arm -> algorithm and environment of the reported experiment, on any of its games."""
     assert check.reference is not None
-    game = next(iter(task for task, config in check.tasks.items() if config.env == "atari"))
+    game = next((task for task, config in check.tasks.items() if config.env == "atari"), None)
+    if game is None:
+        raise UserError(f"check {check.name} names a reported experiment and no Atari game; its reference must be null")
     found = {}
     for arm in arms:
         overrides = [*check.base, "env=atari", f"env.task={game}", *check.arms[arm].overrides]

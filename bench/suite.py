@@ -49,20 +49,21 @@ def _summary(plans: list[Plan], runs: Runs) -> str:
 def _hours_left(plans: list[Plan], runs: Runs) -> str:
     """Time for the rest on one core per run, at the rate of the runs that are done."""
     store = Path(plans[0].suite.store)
-    rates: dict[str, list[float]] = {}
+    rates: dict[tuple[str, str], list[float]] = {}
     for run, state in runs.values():
         if state == "done":
-            rates.setdefault(run.task, []).append(float(read_status(store / run.run_dir)["rate"]))
+            rates.setdefault((run.arm, run.task), []).append(float(read_status(store / run.run_dir)["rate"]))
     left = [run for run, state in runs.values() if state != "done"]
     steps = sum(run.steps for run in left)
     if not left:
         return "nothing left to run"
     if not rates:
         return f"{steps:,} steps left; the time they take is measured when the first run is done"
-    every = [rate for of_task in rates.values() for rate in of_task]
-    known = {task: sum(of_task) / len(of_task) for task, of_task in rates.items()}
-    hours = sum(run.steps / known.get(run.task, sum(every) / len(every)) for run in left) / 3600
-    return f"{steps:,} steps left, about {hours:.2g} core hours at the {len(every)} finished runs' rates"
+    known = {cell: sum(of_cell) / len(of_cell) for cell, of_cell in rates.items()}
+    mean = sum(known.values()) / len(known)
+    hours = sum(run.steps / known.get((run.arm, run.task), mean) for run in left) / 3600
+    done = sum(map(len, rates.values()))
+    return f"{steps:,} steps left, about {hours:.2g} core hours at the {done} finished runs' rates"
 
 
 def _power(seeds: int) -> str:
@@ -70,7 +71,7 @@ def _power(seeds: int) -> str:
     from statsmodels.stats.power import TTestPower
 
     if seeds < 2:
-        return "one seed per arm: no interval, no claim can be decided"
+        return "at most one to judge by: no interval, no claim can be decided"
     effect = TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8)
     return f"80 % power to detect {effect:.1f} standard deviations of a paired difference on one task"
 
@@ -81,8 +82,9 @@ def _plan(plans: list[Plan], runs: Runs) -> int:
         print(f"{check.name}: {check.question}")
         for block in plan.blocks:
             print(f"  arms: {', '.join(block.arms)}\n  tasks: {', '.join(block.tasks)}")
-            print(f"  seeds: {block.seeds}: {_power(block.seeds)}")
-            reference = check.reference
+            tuning = f", {check.tuning_seeds} of them to choose arms on" if check.tuning_seeds else ""
+            print(f"  seeds: {block.seeds}{tuning}: {_power(block.seeds - check.tuning_seeds)}")
+            reference = check.reference if {check.tasks[task].env for task in block.tasks} == {"atari"} else None
             share = (
                 f", {block.steps / reference.hours / reference.steps_per_hour:.2%} of the paper's" if reference else ""
             )

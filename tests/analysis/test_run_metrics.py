@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import run_metrics as rm
+from analysis.scores import METRICS
 
 NAN = math.nan
 
@@ -48,6 +49,13 @@ def test_a_violated_bound_has_a_ratio_above_0_however_rare_it_is() -> None:
     assert numbers["bound_ratio"] > 0 > numbers["bound_ratio_median"]
 
 
+def test_every_metric_comes_from_somewhere() -> None:
+    """A name in the table without a rule would leave every run without a number."""
+    from_games = {"score", "auc", "worst_drop", "collapsed"}
+    across_runs = {"bias_matched"}
+    assert set(METRICS) == from_games | across_runs | set(rm.VERSION_METRICS)
+
+
 def test_the_rank_correlation_is_spearmans_with_ties() -> None:
     numbers = rm.version_metrics(rows(kl_exact=[1, 2, 3, 4, 5], delta2=[1, 4, 9, 9, 100]))
     assert numbers["bias_rank"] == pytest.approx(0.9746794344808963)  # scipy.stats.spearmanr
@@ -57,6 +65,7 @@ def test_the_rank_correlation_is_spearmans_with_ties() -> None:
 
 def test_mass_without_a_bound_is_a_violation() -> None:
     assert rm.version_metrics(rows(delta2=[1, 1], bound=[10, 0]))["bound_ratio"] == math.inf
+    assert math.isnan(rm.version_metrics(rows(delta2=[1, math.inf], bound=[10, 1]))["bound_ratio"])
 
 
 def test_the_relative_bias_keeps_its_sign() -> None:

@@ -271,5 +271,4 @@ def test_tasks_that_cancel_are_not_found_alike(tmp_path: Path) -> None:
     synth.write_plan(tmp_path, plan)
     (verdict,) = analyse(tmp_path, "multi_step", "gpu").verdicts
     assert verdict.verdict == "inconclusive"
-    assert "Qbert (3e+02)" in verdict.reason
-    assert "outside the margin" in verdict.reason
+    assert "Tasks whose own interval lies outside the margin: Qbert (3e+02), Gravitar (-3e+02)." in verdict.reason

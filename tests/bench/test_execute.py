@@ -206,6 +206,6 @@ def test_the_line_for_a_person_tells_share_and_time_left(tmp_path):
     pool.running[half] = None
     (tmp_path / half.run_dir).mkdir(parents=True)
     write_atomically(tmp_path / half.run_dir / "status.json", f'{{"state": "running", "step": {steps}}}')
-    assert pool.line() == f"50% of {4 * steps:,} agent steps, 1 running, 0 failed, 1 min 40 s left"
+    assert pool.line() == f"50% of {4 * steps:,} steps, 1 running, 0 failed, 1 min 40 s left"
     pool.began -= 7200.0
     assert pool.line().endswith("2 h 01 min left")
