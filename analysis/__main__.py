@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
+from bench.files import write_atomically
 
 if TYPE_CHECKING:
     from analysis.figures import Drawn
     from analysis.study import Study
 
 USAGE = """usage: python -m analysis COMMAND KEY=VALUE ...
-  verdict check=NAME|all store=DIR|results=DIR [scale=NAME] [out=DIR] [--strict]   judge the claims
-  figures check=NAME|all store=DIR|results=DIR [scale=NAME] [out=DIR]              draw the check's figures
-  figures paper=dapo figure=N [store=DIR|results=DIR] [out=DIR]                    draw a figure of the paper
-  report  check=NAME|all store=DIR|results=DIR [scale=NAME] [out=DIR] [--strict]   one page per check, and an index
-  archive check=NAME|all store=DIR results=DIR scale=NAME [--partial]              pack results into results/
-  confirm check=NAME|all store=DIR results=DIR scale=NAME                          verdicts now against those packed
+  verdict check=NAME store=DIR|results=DIR [scale=NAME] [out=DIR] [--strict]   judge the claims
+  figures check=NAME store=DIR|results=DIR [scale=NAME] [out=DIR]              draw the check's figures
+  figures paper=dapo figure=N [store=DIR|results=DIR] [out=DIR]                draw a figure of the paper
+  report  check=NAME store=DIR|results=DIR [scale=NAME] [out=DIR] [--strict]   one page per check, and an index
+  archive check=NAME store=DIR results=DIR scale=NAME [--partial]              pack results into results/
+  confirm check=NAME store=DIR results=DIR scale=NAME                          verdicts now against those packed
+check: one, several (check=a,b), or all that are planned (check=all).
 store: of runs; results: packed ones. out: where files go, else store/analysis, for packed results ./reports.
 Without scale: the largest that is there."""
 KEYS = ("check", "store", "results", "scale", "out", "paper", "figure")
@@ -89,16 +91,25 @@ def strict_status(verdicts: list[str]) -> int:
     return 2 if any(verdict != "supported" for verdict in verdicts) else 0
 
 
+def _target(request: Request, root: Path, check: str) -> tuple[str, str]:
+    """A check and its scale: what was asked for, else the largest that is planned."""
+    from analysis.plan import choose_scale
+
+    scale, present = choose_scale(root, check)
+    if request.scale is not None and request.scale not in present:
+        raise UserError(f"{root} holds no plan of {check} at scale {request.scale}; there is: {', '.join(present)}")
+    if request.scale is None and len(present) > 1:
+        print(f"{check}: scale {scale}, the largest of those planned: {', '.join(present)}")
+    return check, request.scale or scale
+
+
 def targets(request: Request, root: Path) -> list[tuple[str, str]]:
-    """(check, scale) pairs that the request is about: one, or for check=all every planned one."""
-    from analysis.plan import choose_scale, planned
+    """(check, scale) pairs that the request is about: those named, or for check=all every planned one."""
+    from analysis.plan import planned
 
     assert request.check is not None
     if request.check != "all":
-        scale, present = choose_scale(root, request.check)
-        if request.scale is None and len(present) > 1:
-            print(f"scale {scale}, the largest of those planned: {', '.join(present)}")
-        return [(request.check, request.scale or scale)]
+        return [_target(request, root, check) for check in dict.fromkeys(request.check.split(","))]
     found = planned(root)
     pairs = [
         (check, request.scale or scales[-1])
@@ -119,6 +130,7 @@ def _evidence(request: Request) -> int:
         for check, scale in targets(request, request.store):
             written = evidence.pack(request.store, check, scale, request.results, partial=request.flag)
             print(f"{written[0].parent}: {sum(path.stat().st_size for path in written) / 1e6:.2f} MB")
+        print(write_atomically(request.results / "README.md", evidence.overview(request.results)))
         return 0
     rows = [
         row
@@ -191,12 +203,28 @@ def run(request: Request) -> int:
         for check, _ in pairs:
             checks.view(check)
     studies = [_one(request, request.root, check, scale) for check, scale in pairs]
-    if request.command == "report" and request.check == "all":
+    if request.command == "report" and (request.check == "all" or len(studies) > 1):
         from analysis.report import write_index
 
         print(write_index(studies))
     verdicts = [verdict.verdict for study in studies for verdict in study.verdicts]
     return strict_status(verdicts) if request.flag else 0
+
+
+def _run_saying_files(request: Request) -> int:
+    """`run`; what the file system refuses becomes one sentence that names the file."""
+    try:
+        return run(request)
+    except OSError as error:
+        # A full disk is said of no file: then the folder that was written to.
+        from analysis.study import REPORTS, default_out
+
+        place = error.filename or request.out
+        if place is None and request.command == "archive":
+            place = request.results
+        place = place or (default_out(request.root) if request.root else REPORTS)
+        hint = "" if request.command in ("archive", "confirm") else "; out=DIR writes into another folder"
+        raise UserError(f"{place}: {error.strerror or error}{hint}") from error
 
 
 def main(arguments: list[str]) -> int:
@@ -205,10 +233,7 @@ def main(arguments: list[str]) -> int:
         print(USAGE)
         return 0
     try:
-        return run(parse(arguments))
-    except PermissionError as error:
-        print(f"error: {error.filename} cannot be written; say out=DIR for another folder", file=sys.stderr)
-        return 2
+        return _run_saying_files(parse(arguments))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ A folder `<check>-<scale>` holds
 * manifests.json: distinct origins (commit, versions, hardware, commands), each with the runs that share it;
 * verdicts.json, table.md: computed from the files above, so that they can be computed from them again.
 
-Numbers of games and metrics have 7 significant digits. Equal content gives equal bytes.
+Numbers of games have 7 significant digits, metrics 5. Equal content gives equal bytes.
 """
 
 import gzip
@@ -18,6 +18,7 @@ import io
 import json
 import re
 import shlex
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ from bench.errors import UserError
 from bench.files import write_atomically
 
 TABLES = {"episodes": EPISODE_COLUMNS, "metrics": ("step",)}
-# Of metrics: a clock, and the optimiser's health, which no verdict and no figure is made of and which would be half of
-# the bytes. They stay in the store.
-LEFT_OUT = ("wall_s", "lr", "loss_policy", "loss_value", "ratio", "clipped", "advantage_rms", "grad_norm")
+# Of metrics: clocks that follow from `step`, and the optimiser's health, which no verdict and no figure is made of and
+# which would be half of the bytes. They stay in the store.
+CLOCKS = ("wall_s", "version", "updates", "trained", "reuse", "lr")
+HEALTH = ("loss_policy", "loss_value", "ratio", "clipped", "advantage_rms", "grad_norm", "d_mean", "staleness")
+LEFT_OUT = CLOCKS + HEALTH
 # Of configurations: the seed is the run's own; the rest says where files went.
 NOT_CONFIG = ("seed", "store", "run_dir", "logger")
 NOT_MANIFEST = ("hash",)  # stands in runs.csv
@@ -62,16 +65,16 @@ def _as_integers(column: pd.Series) -> pd.Series:
     return column.astype("Int64") if whole else column
 
 
-def pack_table(frame: pd.DataFrame, keys: list[RunKey]) -> bytes:
+def pack_table(frame: pd.DataFrame, keys: list[RunKey], digits: int) -> bytes:
     """A long frame as gzipped CSV, its runs numbered, without columns that are blank throughout.
 
-    Args: keys: the runs in the order of runs.csv.
+    Args: keys: the runs in the order of runs.csv; digits: significant ones of what is no whole number.
     """
     number = {key: i for i, key in enumerate(keys)}
     rows = frame.drop(columns=[*KEY, *LEFT_OUT], errors="ignore").dropna(axis=1, how="all").apply(_as_integers)
     runs = [number[arm, task, int(seed)] for arm, task, seed in zip(*(frame[name] for name in KEY), strict=True)]
     rows.insert(0, "run", np.array(runs, dtype=int))
-    text = rows.to_csv(index=False, lineterminator="\n", float_format="%.7g")
+    text = rows.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g")
     packed = io.BytesIO()
     with gzip.GzipFile("", "wb", 9, packed, mtime=0) as file:
         file.write(text.encode())
@@ -82,7 +85,7 @@ def _read_csv(path: Path, **options: Any) -> pd.DataFrame:
     options |= {"keep_default_na": False, "na_values": ["", "nan"]}
     try:
         frame: pd.DataFrame = pd.read_csv(path, **options)
-    except (OSError, EOFError, ValueError) as error:  # pandas' parser errors are ValueErrors
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path} cannot be read: {error}") from error
     return frame
 
@@ -210,8 +213,8 @@ def write_data(folder: Path, raw_plan: dict[str, Any], plan: Plan, store: Store)
         "plan.json": json.dumps(head, indent=1)[:-2] + f',\n "runs": [\n{runs}\n ]\n}}\n',
         "configs.json": json.dumps(pack_configs(store.configs), indent=1) + "\n",
         "manifests.json": json.dumps(pack_manifests(store.manifests, keys), indent=1) + "\n",
-        "episodes.csv.gz": pack_table(store.episodes, keys),
-        "metrics.csv.gz": pack_table(store.metrics, keys),
+        "episodes.csv.gz": pack_table(store.episodes, keys, 7),
+        "metrics.csv.gz": pack_table(store.metrics, keys, 5),
     }
     return [write_atomically(folder / name, data) for name, data in content.items()]
 
@@ -225,11 +228,18 @@ def write_runs(folder: Path, scored: pd.DataFrame) -> Path:
     return write_atomically(folder / "runs.csv", text)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A JSON file as a mapping (UserError naming what is wrong with it). Args: keys: what it must hold."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # no JSON, or no text
         raise UserError(f"{path} cannot be read: {error}") from error
+    if absent := [key for key in keys if not isinstance(content, dict) or key not in content]:
+        raise UserError(f"{path} lacks {', '.join(absent)}")
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no mapping")
     return content
 
 
@@ -254,6 +264,6 @@ def read_store(folder: Path, plan: Plan, runs: pd.DataFrame) -> Store:
         runs[[*KEY, *RUN_COLUMNS]],
         tables["episodes"],
         tables["metrics"],
-        unpack_configs(_read_json(folder / "configs.json")),
-        unpack_manifests(_read_json(folder / "manifests.json"), keys),
+        unpack_configs(read_json(folder / "configs.json", ("common", "groups"))),
+        unpack_manifests(read_json(folder / "manifests.json", ("fields",)), keys),
     )

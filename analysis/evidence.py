@@ -1,15 +1,15 @@
 """Packing results and confirming them: the commands archive and confirm."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from analysis import archive, tables
 from analysis.cells import claim_tasks, named_arms
 from analysis.load import count_states, load_store, run_records
-from analysis.plan import archive_folder, parse_plan
+from analysis.plan import archive_folder, is_archive, read_plan
+from analysis.scores import METRICS
 from analysis.study import Study, analyse, judge_store
+from analysis.words import interval_text, markdown, number
 from bench.errors import UserError
 from bench.files import write_atomically
 
@@ -17,11 +17,12 @@ from bench.files import write_atomically
 def pack(store: Path, check: str, scale: str, results: Path, *, partial: bool = False) -> list[Path]:
     """Pack what the planned runs of a check left into `results/<check>-<scale>/`; its verdicts come from the pack.
 
-    UserError where planned runs are unfinished, unless `partial`.
+    UserError where planned runs are unfinished, unless `partial`, and where there is no such plan or store.
     """
-    path = store / "checks" / check / f"{scale}.json"
-    raw: dict[str, Any] = json.loads(path.read_text())
-    plan = parse_plan(raw, str(path))
+    if is_archive(store):
+        raise UserError(f"{store} holds packed results; archive packs the runs of a store")
+    plan = read_plan(store, check, scale)
+    raw = archive.read_json(store / "checks" / check / f"{scale}.json")
     loaded = load_store(store, plan)
     counts = count_states(loaded.runs)
     if counts["done"] < counts["planned"] and not partial:
@@ -35,6 +36,37 @@ def pack(store: Path, check: str, scale: str, results: Path, *, partial: bool = 
     written.append(write_atomically(folder / "table.md", tables.table_markdown(study)))
     written.append(write_atomically(folder / "verdicts.json", tables.verdicts_json(study)))
     return written
+
+
+def overview(results: Path) -> str:
+    """The claims of all packed checks as one Markdown page, from their verdicts.json; `results/README.md` is this text.
+
+    UserError where a verdicts.json cannot be read.
+    """
+    packs = [archive.read_json(path, ("claims",)) for path in sorted(results.glob("*/verdicts.json"))]
+    rows, waiting = [], []
+    for pack in packs:
+        name = f"[{pack['check']}]({pack['check']}-{pack['scale']}/table.md)"
+        for claim in pack["claims"]:
+            if claim["verdict"] == "not run":
+                waiting.append(f"* {pack['check']}, {claim['id']}: {claim['statement']}")
+                continue
+            shown = f"{number(claim['estimate'], 3)} {interval_text(claim['interval'])}"
+            unit = (
+                f"{claim['direction'].replace('_', ' ')} {number(claim['margin'], 3)}, {METRICS[claim['metric']].label}"
+            )
+            rows.append([name, claim["statement"], claim["verdict"], shown, unit, str(claim["n"])])
+    parts = [
+        "# Claims decided so far",
+        "Made by `python -m analysis archive check=all store=store scale=cpu results=results`; do not edit. Each "
+        "folder holds the runs' numbers (runs.csv), games, metrics, configurations and origins, from which "
+        "`python -m analysis report check=all results=results` makes verdicts, figures and reports again. n: seeds "
+        "per task.",
+        markdown(["check", "claim", "verdict", "A - B [interval]", "margin and metric", "n"], rows),
+        "## Not run: they need a larger scale",
+        "\n".join(waiting) or "None.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 @dataclass(frozen=True)
@@ -64,15 +96,26 @@ class Confirmation:
         )
 
 
+def _stated(path: Path) -> dict[str, str]:
+    """Claim -> verdict, as verdicts.json says."""
+    claims = archive.read_json(path, ("claims",))["claims"]
+    try:
+        return {claim["id"]: claim["verdict"] for claim in claims}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} holds a claim without its id or verdict") from error
+
+
 def _hashes(study: Study) -> dict[tuple[str, str, int], str]:
     return {key: str(run["params_sha256"] or "") for key, run in run_records(study.store.runs)}
 
 
 def confirm(store: Path, check: str, scale: str, results: Path) -> list[Confirmation]:
-    """Every claim of a check, judged from the store and from the packed results; claims of either side alone differ."""
+    """Every claim of a check, judged from the store and from the packed results; claims of either side alone differ.
+
+    UserError for what is not there or cannot be read: a killed `archive` leaves no verdicts.json.
+    """
+    said = _stated(archive_folder(results, check, scale) / "verdicts.json")
     now, before = analyse(store, check, scale), analyse(results, check, scale)
-    stated = json.loads((archive_folder(results, check, scale) / "verdicts.json").read_text())
-    said = {claim["id"]: claim["verdict"] for claim in stated["claims"]}
     old, new = ({verdict.id: verdict for verdict in study.verdicts} for study in (before, now))
     ours, theirs = _hashes(now), _hashes(before)
     rows = []

@@ -72,7 +72,12 @@ def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     whole = content[: content.rfind(b"\n") + 1]
     if not whole:
         return pd.DataFrame(columns=list(required))
-    frame = pd.read_csv(io.BytesIO(whole), keep_default_na=False, na_values=["", "nan"])
+    try:
+        frame = pd.read_csv(io.BytesIO(whole), keep_default_na=False, na_values=["", "nan"])
+    except ValueError as error:  # pandas' parser errors too: a row that is no row, bytes that are no text
+        raise UserError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first column for a name of the row
+        raise UserError(f"{path.name} has rows with more values than columns")
     absent = [column for column in required if column not in frame.columns]
     if absent:
         raise UserError(f"{path} lacks the columns {', '.join(absent)}; it has {', '.join(frame.columns)}")
@@ -83,23 +88,58 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text
         raise UserError(f"{path.name} is not valid JSON ({error})") from error
+    return _mapping(content, path.name)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.load(path.read_text(), Loader=_YAML_LOADER)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path.name} is not valid YAML ({error})") from error
+    return _mapping({} if content is None else content, path.name)
+
+
+def _mapping(content: Any, name: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise UserError(f"{name} is no mapping")
     return content
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    config = _read_yaml(path)
+    for group in ("algo", "env"):
+        _mapping(config.get(group, {}), f"{path.name}: {group}")
+    return config
+
+
+def _read_status(path: Path) -> dict[str, Any]:
+    status = _read_json(path)
+    for name in ("step", "wall_s", "rate"):
+        if not isinstance(status.get(name), int | float | None):
+            raise UserError(f"{path.name}: {name} {status[name]!r} is no number")
+    return status
+
+
+def _read_numbers(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """`read_table` of a file that holds numbers alone (UserError naming a column that does not)."""
+    frame = read_table(path, required)
+    for name in frame.columns if len(frame) else ():
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            raise UserError(f"{path.name} holds a {name} that is not a number")
+    return frame
+
+
 def _read_files(folder: Path, run: Run) -> None:
-    run.status = _read_json(folder / "status.json")
+    run.status = _read_status(folder / "status.json")
     run.manifest = _read_json(folder / "manifest.json")
-    config = folder / "config.yaml"
-    if config.is_file():
-        try:
-            run.config = yaml.load(config.read_text(), Loader=_YAML_LOADER) or {}
-        except yaml.YAMLError as error:
-            raise UserError(f"config.yaml is not valid YAML ({error})") from error
-    run.episodes = read_table(folder / "episodes.csv", EPISODE_COLUMNS)
-    run.metrics = read_table(folder / "metrics.csv", ("step",))
+    run.config = _read_config(folder / "config.yaml")
+    run.episodes = _read_numbers(folder / "episodes.csv", EPISODE_COLUMNS)
+    run.metrics = _read_numbers(folder / "metrics.csv", ("step",))
 
 
 def contradiction(planned: PlannedRun, run: Run) -> str:
@@ -120,7 +160,7 @@ def contradiction(planned: PlannedRun, run: Run) -> str:
     if reached is None or reached <= planned.steps - together:
         return f"done, but only at step {reached} of {planned.steps}"
     games = run.episodes
-    if games["return"].isna().any() or (not pd.api.types.is_numeric_dtype(games["return"]) and len(games)):
+    if games["return"].isna().any():
         return "episodes.csv holds a return that is not a number"
     if not games["step"].is_monotonic_increasing or games.duplicated(["step", "env"]).any():
         return "episodes.csv is out of order or repeats a game: a resumed run wrote over its own past"

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis import reported
 from analysis.figures import Drawn
-from analysis.plan import choose_scale
+from analysis.plan import Plan, planned
 from analysis.protocol import differing
 from analysis.ranges import relative_scale
 from analysis.scores import GRID, WINDOW, matched_steps
@@ -57,6 +57,18 @@ NOTHING = Ours(
 )
 
 
+@dataclass(frozen=True)
+class OurRun:
+    """One run that stands for a method of the paper."""
+
+    game: str
+    method: str
+    seed: int
+    curve: pd.DataFrame  # step, score: binned, cut to the figure's length
+    score: float | None  # final; None: the run covers too little of the figure
+    covered: float  # agent steps, at most the figure's
+
+
 def obstacles(config: dict[str, Any], theirs: dict[str, Any], figure: int) -> list[str]:
     """Fields in which a run differs from the figure's setting; empty when the two are comparable."""
     fields = [item.field for item in differing(config, theirs) if item.field not in FREE[figure]]
@@ -72,74 +84,92 @@ def method_of(config: dict[str, Any]) -> str | None:
     return "PPO+DA" if algo.get("divergence") == "kl" and algo.get("horizon") is None else None
 
 
-def collect(study: Study, figure: int) -> Ours:
-    """The comparable runs of a study that are done and finished games, cut to the figure's length.
+def plain_settings(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Method -> the paper's setting of it: of the arm that bears the method's name, as the plan froze it.
 
-    A final score is the mean of the last tenth of that length, as in `analysis.scores`; a run that covers less than
-    nine tenths of it has a curve and no final score.
+    An arm's own setting would contain what the arm changes, and a variant would be compared with itself.
     """
+    found: dict[str, dict[str, Any]] = {}
+    for name, arm in plan.arms.items():
+        if arm.reported in METHODS and name in plan.reference_config:
+            found.setdefault(str(arm.reported), plan.reference_config[name])
+    return found
+
+
+def _comparable(study: Study, figure: int) -> tuple[list[OurRun], list[str]]:
+    """The runs of a study that are done, finished games and are the paper's methods; what is left out, as notes."""
     ends, length = matched_steps(study.store.runs), HOURS[figure] * STEPS_PER_HOUR[figure]
-    curves, scores, fields, short = [], [], set(), 0
+    plain, found, fields, arms = plain_settings(study.plan), [], set(), []
     for key, curve in sorted(study.curves.items()):
         arm, game, seed = key
         config = study.store.configs[key]
         method = study.plan.arms[arm].reported or method_of(config)
         if method not in METHODS or not reported.is_atari(game):
             continue
-        against = obstacles(config, study.plan.reference_config.get(arm, {}), figure)
-        if against:
+        if against := obstacles(config, plain.get(method, {}), figure):
             fields |= set(against)
+            arms.append(study.plan.arms[arm].label)
             continue
-        about: dict[str, Any] = {"game": game, "method": method, "seed": seed}
         steps = (np.arange(GRID) + 1) * ends[game] / GRID
-        part = pd.DataFrame({"step": steps, "score": curve} | about).dropna()
+        part = pd.DataFrame({"step": steps, "score": curve}).dropna()
         part = part[part["step"] <= length]
-        curves.append(part)
-        if ends[game] < (1 - WINDOW) * length or part.empty:
-            short += 1
-            continue
-        final = part["step"] > (1 - WINDOW) * min(length, ends[game])
-        scores.append(about | {"score": float(part.loc[final, "score"].mean())})
-    notes = []
-    if fields:
-        shown = sorted(fields)
-        more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
-        notes.append(
-            f"Runs of {study.plan.name}, scale {study.plan.scale}, are left out as not comparable: "
-            f"{', '.join(shown[:6])}{more} differ."
-        )
-    if short:
-        notes.append(
-            f"{short} runs are shorter than the figure's {HOURS[figure]:g} hours and have no final score here."
-        )
+        final = part.loc[part["step"] > (1 - WINDOW) * min(length, ends[game]), "score"]
+        whole = len(final) and ends[game] >= (1 - WINDOW) * length
+        score = float(final.mean()) if whole else None
+        found.append(OurRun(game, method, seed, part, score, min(length, ends[game])))
+    if not fields:
+        return found, []
+    shown = sorted(fields)
+    more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
+    note = (
+        f"Runs of {study.plan.name}, scale {study.plan.scale} ({', '.join(dict.fromkeys(arms))}), are left out as not "
+        f"comparable: {', '.join(shown[:6])}{more} differ."
+    )
+    return found, [note]
+
+
+def _gather(runs: list[OurRun], notes: list[str], figure: int) -> Ours:
+    """Every run once and whole: where two checks have a run of one game, method and seed, the longer one stands."""
+    longest: dict[tuple[str, str, int], OurRun] = {}
+    for run in runs:
+        key = (run.game, run.method, run.seed)
+        if key not in longest or run.covered > longest[key].covered:
+            longest[key] = run
+    kept = list(longest.values())
+    curves = [run.curve.assign(game=run.game, method=run.method, seed=run.seed) for run in kept]
+    scores = [
+        {"game": run.game, "method": run.method, "seed": run.seed, "score": run.score}
+        for run in kept
+        if run.score is not None
+    ]
+    short = len(kept) - len(scores)
+    said = f"{short} runs are shorter than the figure's {HOURS[figure]:g} hours and have no final score here."
     return Ours(
         pd.concat([NOTHING.curves, *curves], ignore_index=True) if curves else NOTHING.curves,
         pd.DataFrame(scores) if scores else NOTHING.scores,
-        notes,
+        [*notes, said] if short else notes,
     )
+
+
+def collect(study: Study, figure: int) -> Ours:
+    """The comparable runs of a study, cut to the figure's length.
+
+    A final score is the mean of the last tenth of that length, as in `analysis.scores`; a run that covers less than
+    nine tenths of it has a curve and no final score.
+    """
+    return _gather(*_comparable(study, figure), figure)
 
 
 def our_runs(source: Path | None, figure: int) -> Ours:
     """The comparable runs in a store or a results folder, of the largest scale of each check (UserError: no plan)."""
     if source is None:
         return NOTHING
-    found = []
-    for check in CHECKS:
-        try:
-            scale, _ = choose_scale(source, check)
-        except UserError:
-            continue
-        found.append(collect(analyse(source, check, scale), figure))
-    if not found:
+    there = planned(source)
+    checks = [check for check in CHECKS if check in there]
+    if not checks:
         raise UserError(f"{source} holds no plan of {', '.join(CHECKS)}, whose runs belong beside the paper's figures")
-    # Two checks may plan one and the same run.
-    curves = pd.concat([ours.curves for ours in found], ignore_index=True)
-    scores = pd.concat([ours.scores for ours in found], ignore_index=True)
-    return Ours(
-        curves.drop_duplicates(["game", "method", "seed", "step"], ignore_index=True),
-        scores.drop_duplicates(["game", "method", "seed"], ignore_index=True),
-        [note for ours in found for note in ours.notes],
-    )
+    found = [_comparable(analyse(source, check, there[check][-1]), figure) for check in checks]
+    return _gather([run for runs, _ in found for run in runs], [note for _, notes in found for note in notes], figure)
 
 
 def recomputed(games: pd.DataFrame, figure: int) -> pd.Series:

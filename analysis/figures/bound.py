@@ -3,9 +3,11 @@ against D.
 
 Source: Wang et al. 2019, Proposition 1 and appendix B.1: delta^2 <= c D, c = 2 (gamma zeta_1 zeta_2 / (1 - gamma))^2.
 One point per row of metrics.csv (an instance, or a policy version of a training run). The line is delta^2 = c D;
-a point above it would violate the proposition and is drawn as a cross, whatever else is thinned.
+a point above it would violate the proposition and is drawn as a cross, whatever else is thinned. So does a bias under
+a bound of 0, which has no place on a logarithmic axis: it is counted and named.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import Drawn, frames, style
 from analysis.load import KEY
+from analysis.run_metrics import ROUNDING
 from analysis.study import Study
 
 POINTS = 5000
@@ -37,7 +40,9 @@ def _rows(study: Study, options: dict[str, Any]) -> pd.DataFrame:
     by = options.get("by", "task")
     labels = {arm: study.plan.arms[arm].label for arm in study.plan.arms}
     series = rows["task"] if by == "task" else rows["arm"].map(labels)
-    return rows.assign(series=series, ratio=rows["delta2"] / rows["bound"].where(rows["bound"] > 0))
+    ratio = rows["delta2"] / rows["bound"].where(rows["bound"] > 0)
+    unbounded = (rows["bound"] <= 0) & (rows["delta2"] > ROUNDING)
+    return rows.assign(series=series, ratio=ratio.mask(unbounded, math.inf))
 
 
 def thinned(rows: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
@@ -54,9 +59,11 @@ def thinned(rows: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
 
 
 def bound_data(study: Study, options: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The points that are drawn, and of all rows: rows, runs, zero (no logarithm), violations, drawn, largest, median.
+    """The points that are drawn, and of all rows: rows, runs, zero (no logarithm), violations, hidden (violations
+    of a bound of 0, which have no place), drawn, largest, median.
 
-    A row without a bound above 0 (equal policies) says nothing about the proposition, as in the metric `bound_ratio`.
+    As in the metric `bound_ratio`, a row without a bound above 0 (equal policies) violates it where it has a bias
+    beyond rounding, else says nothing; the largest and the median ratio are of rows with a bias.
     """
     rows = _rows(study, options)
     positive = rows[(rows["delta2"] > 0) & (rows["bound"] > 0) & (rows["divergence"] > 0)]
@@ -66,9 +73,10 @@ def bound_data(study: Study, options: dict[str, Any]) -> tuple[pd.DataFrame, dic
         "runs": len(rows[list(KEY)].drop_duplicates()),
         "zero": len(rows) - len(positive),
         "violations": int((rows["ratio"] > 1).sum()),
+        "hidden": int((rows["ratio"] > 1).sum()) - int((positive["ratio"] > 1).sum()),
         "drawn": len(shown),
         "largest": rows["ratio"].max(),
-        "median": positive["ratio"].median(),
+        "median": rows.loc[rows["delta2"] > 0, "ratio"].median(),
     }
     return shown[CSV], counts
 
@@ -167,12 +175,14 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         for name, look in looks.items()
     }
     figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=5, handlelength=1)
+    hidden = f", {counts['hidden']:,} of them under a bound of 0 and not drawn" if counts["hidden"] else ""
     caption = (
         "Squared bias of the policy gradient from leaving out the state ratio, against its bound (Proposition 1), "
         f"exact numbers, scale {study.plan.scale}: {counts['rows']:,} rows of {counts['runs']} runs, "
-        f"{counts['violations']:,} above the bound; {counts['drawn']:,} points drawn (every violation and the "
-        f"hundredth nearest to the bound always are), {counts['zero']:,} rows with no bias or no divergence have no "
-        f"logarithm and are not drawn, {_beyond(data)} points lie below the axes. Line: delta^2 = c D. "
+        f"{counts['violations']:,} above the bound{hidden}; {counts['drawn']:,} points drawn (every violation of a "
+        "bound above 0 and the hundredth nearest to it always are), "
+        f"{counts['zero']:,} rows with no bias or no divergence have no logarithm and are not drawn, "
+        f"{_beyond(data)} points lie below the axes. Line: delta^2 = c D. "
         f"Largest ratio of all rows {counts['largest']:.2g}, median {counts['median']:.2g}. "
         "No interval: each point is exact."
     )

@@ -1,5 +1,5 @@
 """Measurements along training, per task and arm: median over seeds with a quartile band, and one of them against
-another (the bias at matched return).
+another (the bias at matched regret, 1 - exact return).
 
 A run's rows are averaged within equal bins of agent steps (geometrically where the axis is logarithmic), then the
 median and the quartiles are taken over the seeds that are done; a bin needs all of them.
@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import NullLocator
 
 from analysis import reported
 from analysis.figures import Drawn, frames, style
 from analysis.load import RunKey, by_run
+from analysis.run_metrics import REGRET_BINS, bias_by_regret
 from analysis.study import Study
 
 BINS = 50
@@ -26,7 +27,7 @@ ROWS: dict[str, tuple[dict[str, Any], ...]] = {
     "exact": (
         {"column": "delta2", "label": "squared bias\n" + r"$\delta^2$", "log": True},
         {"column": "kl_exact", "label": "divergence D\n(nats)", "log": True},
-        {"column": "delta2", "against": "exact_return", "label": "squared bias\n" + r"$\delta^2$", "log": True},
+        {"column": "delta2", "against": "regret", "label": "squared bias\n" + r"$\delta^2$", "log": True},
     ),
     "fresh": (
         {
@@ -41,17 +42,12 @@ ROWS: dict[str, tuple[dict[str, Any], ...]] = {
         {"column": "shift", "label": "state shift, L1"},
     ),
 }
-AXES = {"step": "agent steps", "exact_return": "exact return\n(0 uniform, 1 optimal)"}
-RETURN_BIN = 0.1  # as in the metric bias_matched
+REGRET = "regret, 1 - exact return\n(better to the right)"
 
 
-def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray, *, left: bool = False) -> np.ndarray:
-    """Mean of y in the bins (edges[i], edges[i + 1]], NaN in an empty one.
-
-    Args: x, y: `[N]`; edges: `[B + 1]`; left: bins hold their left end instead, [edges[i], edges[i + 1]).
-    """
-    # Rounded: 0.3 belongs to the bin that begins there, whatever its last binary digit.
-    index = np.searchsorted(edges, np.round(x, 9), side="right" if left else "left") - 1
+def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Mean of y in the bins (edges[i], edges[i + 1]], NaN in an empty one. Args: x, y: `[N]`; edges: `[B + 1]`."""
+    index = np.searchsorted(edges, np.round(x, 9), side="left") - 1
     keep = (index >= 0) & (index < len(edges) - 1) & np.isfinite(y)
     count = np.bincount(index[keep], minlength=len(edges) - 1)
     total = np.bincount(index[keep], weights=y[keep], minlength=len(edges) - 1)
@@ -60,7 +56,7 @@ def binned(x: np.ndarray, y: np.ndarray, edges: np.ndarray, *, left: bool = Fals
 
 def _series(rows: pd.DataFrame, panel: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """x and y of one run; y as log10 where the axis is logarithmic, which drops what is not above 0."""
-    x = rows[panel.get("against", "step")].to_numpy(float)
+    x = rows["step"].to_numpy(float)
     y = rows[panel["column"]].to_numpy(float)
     if "over" in panel:
         y = y / rows[panel["over"]].to_numpy(float)
@@ -70,33 +66,44 @@ def _series(rows: pd.DataFrame, panel: dict[str, Any]) -> tuple[np.ndarray, np.n
 
 
 def _edges(runs: list[pd.DataFrame], panel: dict[str, Any]) -> np.ndarray:
-    """Bins of x: equal parts of the steps that every run covers, not more than a run has rows; tenths of the return."""
-    if "against" in panel:
-        return np.round(np.arange(-1.0, 1.1 + RETURN_BIN, RETURN_BIN), 9)
+    """Bins of x: equal parts of the steps that every run covers, not more than a run has rows."""
     measured = [run.loc[run[panel["column"]].notna(), "step"] for run in runs]
     return np.linspace(0, min(steps.max() for steps in measured), min(BINS, min(map(len, measured))) + 1)
 
 
 def _columns(panel: dict[str, Any]) -> list[str]:
-    return [panel[key] for key in ("column", "against", "over") if key in panel]
+    regret = ["exact_return"] if "against" in panel else []
+    return [*(panel[key] for key in ("column", "over") if key in panel), *regret]
+
+
+def _over_steps(runs: list[pd.DataFrame], panel: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Middles of the bins of steps `[B]` and a line per run `[runs, B]`."""
+    edges = _edges(runs, panel)
+    return (edges[1:] + edges[:-1]) / 2, np.stack([binned(*_series(run, panel), edges) for run in runs])
+
+
+def _over_regret(runs: list[pd.DataFrame]) -> tuple[np.ndarray, np.ndarray]:
+    """Middles of the bins of the regret and log10 delta2 per run, both as in the metric bias_matched."""
+    means = [bias_by_regret({name: run[name].to_numpy(float) for name in ("exact_return", "delta2")}) for run in runs]
+    bins = sorted(set().union(*means), reverse=True)  # towards the optimum
+    matrix = np.array([[mean.get(b, math.nan) for b in bins] for mean in means]).reshape(len(runs), len(bins))
+    return 10.0 ** ((np.array(bins, dtype=float) + 0.5) / REGRET_BINS), matrix
 
 
 def _cell(runs: list[pd.DataFrame], panel: dict[str, Any]) -> pd.DataFrame:
-    """Median and quartiles over runs per bin; where x is the return, a bin needs half of the runs, else all."""
-    edges = _edges(runs, panel)
-    matrix = np.stack([binned(*_series(run, panel), edges, left="against" in panel) for run in runs])
+    """Median and quartiles over runs per bin; where x is the regret, a bin needs half of the runs, else all."""
+    middle, matrix = _over_regret(runs) if "against" in panel else _over_steps(runs, panel)
     count = np.isfinite(matrix).sum(axis=0)
     least = len(runs) if "against" not in panel else max(min(BAND_FROM, len(runs)), math.ceil(len(runs) / 2))
     keep = count >= least
     quantiles = [np.nanquantile(matrix[:, keep], q, axis=0) for q in (0.5, 0.25, 0.75)]
     if panel.get("log"):
         quantiles = [10**line for line in quantiles]
-    middle = (edges[1:] + edges[:-1])[keep] / 2
     median, low, high = quantiles
     blank = count[keep] < BAND_FROM
     return pd.DataFrame(
         {
-            "x": middle,
+            "x": middle[keep],
             "median": median,
             "q25": np.where(blank, math.nan, low),
             "q75": np.where(blank, math.nan, high),
@@ -152,10 +159,26 @@ def _draw(axes: Axes, data: pd.DataFrame, names: list[str], panel: dict[str, Any
         axes.axhline(1, color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)))
 
 
+def _regret_axis(axes: Axes) -> None:
+    """A logarithmic axis whose ticks are named as numbers (0.3, 0.1, ...), the optimum to the right."""
+    axes.set_xlabel(REGRET)
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low)
+    if 0.8 <= decades < 3:
+        steps = (1.0, 2.0, 5.0) if decades < 1.2 else (1.0, 3.0)
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [tick for power in powers for step in steps if low <= (tick := step * 10.0**power) <= high]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        style.log_ticks(axes.xaxis, low, high)
+    axes.xaxis.set_inverted(True)
+
+
 def _decorate(axes: Axes, panel: dict[str, Any], end: float, first: bool, last: bool, frames_too: bool) -> None:
     if "against" in panel:
-        axes.set_xlabel(AXES.get(panel["against"], panel["against"]))
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        _regret_axis(axes)
     else:
         style.step_axis(axes, end, frames=frames_too, label=last)
     if first:
@@ -172,7 +195,10 @@ def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], panels: 
         "steps, geometrically where the axis is logarithmic."
     ]
     if any("against" in panel for panel in panels):
-        words.append(f"Against the return: bins of {RETURN_BIN:g} that at least half of the runs reach.")
+        words.append(
+            f"Against the regret 1 - exact return (exact return: 0 uniform, 1 optimal): {REGRET_BINS} bins per decade "
+            "that at least half of the runs reach."
+        )
     if any("over" in panel for panel in panels):
         words.append("Dashed: what split halves of the same data give.")
     lost = runs[runs["state"] != "done"]
@@ -187,8 +213,8 @@ def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], panels: 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     """One figure, a column per task; none where no run measured the columns.
 
-    Options: rows: key of ROWS, panels of {column, label, optional: over (divide by), against (x instead of steps),
-    log}; optional: arms, x_label (what a step is), stem.
+    Options: rows: key of ROWS, panels of {column, label, optional: over (divide by), against (regret: x instead
+    of steps), log}; optional: arms, x_label (what a step is), stem.
     """
     data = trajectory_data(study, options)
     if data.empty:

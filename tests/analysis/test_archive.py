@@ -11,8 +11,9 @@ import pytest
 import synthetic as synth
 
 from analysis import __main__ as cli
-from analysis import archive, tables
+from analysis import archive, evidence, tables
 from analysis.study import analyse
+from bench.errors import UserError
 
 FOLDER = "multi_step-cpu"
 
@@ -170,9 +171,7 @@ def test_other_parameters_are_counted(packed: tuple[Path, Path], tmp_path: Path)
     store = Path(shutil.copytree(packed[0], tmp_path / "store"))
     path = next((store / "runs").glob("exact_ascent*")) / "status.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"params_sha256": "other"}))
-    from analysis.evidence import confirm as rows_of
-
-    (row,) = [row for row in rows_of(store, "multi_step", "cpu", packed[1]) if row.claim == "bound"]
+    (row,) = [row for row in evidence.confirm(store, "multi_step", "cpu", packed[1]) if row.claim == "bound"]
     assert (row.agreeing, row.runs) == (6, 7)
 
 
@@ -187,6 +186,71 @@ def test_unfinished_runs_are_packed_only_when_asked_for(tmp_path: Path, capsys: 
     (v,) = [v for v in study.verdicts if v.id == "full_over_ppo"]
     assert (v.runs["missing"], v.runs["used"]) == (1, 13)
     assert tables.verdicts_json(study) == (tmp_path / "results" / FOLDER / "verdicts.json").read_text()
+
+
+def one_sentence(capsys: pytest.CaptureFixture[str], said: str) -> None:
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_scale_that_is_not_planned_is_refused_by_archive_and_by_pack(
+    packed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["archive", "check=multi_step", f"store={packed[0]}", f"results={tmp_path}", "scale=gpu"]
+    assert cli.main(command) == 2
+    one_sentence(capsys, "holds no plan of multi_step at scale gpu; there is: cpu")
+    with pytest.raises(UserError, match="no plan of multi_step at scale gpu"):
+        evidence.pack(packed[0], "multi_step", "gpu", tmp_path)
+
+
+def test_packed_results_are_no_store_to_pack(
+    packed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["archive", "check=multi_step", f"store={packed[1]}", f"results={tmp_path}", "scale=cpu"]
+    assert cli.main(command) == 2
+    one_sentence(capsys, "holds packed results; archive packs the runs of a store")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "verdicts.json cannot be read: No such file"),
+        ('{"claims": [', "verdicts.json cannot be read: "),
+        ("[]", "verdicts.json lacks claims"),
+        ("{}", "verdicts.json lacks claims"),
+        ('{"claims": [{"id": "d"}]}', "verdicts.json holds a claim without its id or verdict"),
+    ],
+)
+def test_verdicts_that_a_killed_archive_left_out_or_torn_are_one_sentence(
+    packed: tuple[Path, Path], copy: Path, content: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / FOLDER / "verdicts.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert confirm(packed[0], copy) == 2
+    one_sentence(capsys, said)
+
+
+@pytest.mark.parametrize(("name", "content"), [("configs.json", b"[]"), ("manifests.json", b"{}")])
+def test_a_pack_without_its_parts_is_one_sentence(
+    copy: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / FOLDER / name).write_bytes(content)
+    assert cli.main(["verdict", "check=all", f"results={copy}", f"out={copy.parent}"]) == 2
+    one_sentence(capsys, f"{name} lacks ")
+
+
+def test_a_damaged_gzip_is_one_sentence(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy / FOLDER / "episodes.csv.gz"
+    content = bytearray(path.read_bytes())
+    content[40:60] = b"\xff" * 20
+    path.write_bytes(bytes(content))
+    assert cli.main(["verdict", "check=all", f"results={copy}", f"out={copy.parent}"]) == 2
+    one_sentence(capsys, "episodes.csv.gz cannot be read: ")
 
 
 def test_nothing_of_the_machine_is_packed(packed: tuple[Path, Path]) -> None:
@@ -219,5 +283,19 @@ def test_seven_digits_are_kept_of_fractions_and_all_of_whole_numbers() -> None:
         {"arm": "a", "task": "t", "seed": 0, "step": [1, 2], "x": [1 / 3, np.nan], "big": [123456789.0, np.nan],
          "blank": np.nan, "wall_s": 1.0}
     )  # fmt: skip
-    text = gzip.decompress(archive.pack_table(frame, [("a", "t", 0)])).decode()
+    text = gzip.decompress(archive.pack_table(frame, [("a", "t", 0)], 7)).decode()
     assert text == "run,step,x,big\n0,1,0.3333333,123456789\n0,2,,\n"
+
+
+def test_the_overview_names_every_claim_once_decided_or_waiting(tmp_path: Path) -> None:
+    store, results = tmp_path / "store", tmp_path / "results"
+    make(store)
+    evidence.pack(store, "multi_step", "cpu", results)
+    text = evidence.overview(results)
+    stated = json.loads((results / FOLDER / "verdicts.json").read_text())["claims"]
+    rows = [line for line in text.splitlines() if line.startswith("| [")]
+    assert len(rows) == sum(claim["verdict"] != "not run" for claim in stated)
+    assert text.count("\n* ") == sum(claim["verdict"] == "not run" for claim in stated)
+    for claim, row in zip([c for c in stated if c["verdict"] != "not run"], rows, strict=True):
+        assert claim["statement"] in row
+        assert f"| {claim['verdict']} |" in row

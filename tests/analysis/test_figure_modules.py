@@ -12,6 +12,7 @@ import pytest
 from analysis import checks, figures
 from analysis.figures import Drawn, bars, bound, dose, frames, heatmap, style, tradeoff, trajectory
 from analysis.figures import sensitivity as tuning
+from analysis.run_metrics import ROUNDING, bias_by_regret, log_ratio
 from analysis.study import Study
 
 TASKS = {"CartPole-v1": "classic", "Acrobot-v1": "classic"}
@@ -237,6 +238,21 @@ def test_a_violation_is_counted_and_never_thinned_out(tmp_path: Path) -> None:
     assert len(thin) < 300
 
 
+def test_a_bias_under_a_bound_of_zero_is_counted_as_the_metric_counts_it(tmp_path: Path) -> None:
+    study = traced(tmp_path)
+    metrics = study.store.metrics
+    metrics.loc[[3, 4], ["bound", "kl_exact"]] = 0.0
+    metrics.loc[4, "delta2"] = ROUNDING / 2  # of a bias that is 0
+    rows = {name: metrics[name].to_numpy(float) for name in ("delta2", "bound")}
+    assert log_ratio("delta2", "bound", np.max)(rows) == math.inf
+    (figure,) = bound.draw(study, {})
+    assert "1 above the bound, 1 of them under a bound of 0 and not drawn" in figure.caption
+    assert "Largest ratio of all rows inf, median 0.1" in figure.caption
+    assert len(pd.read_csv(figure.paths["csv"])) == 58
+    _, counts = bound.bound_data(study, {})
+    assert (counts["violations"], counts["hidden"], counts["zero"]) == (1, 1, 2)
+
+
 def test_thinning_takes_from_every_series_and_is_the_same_each_time(tmp_path: Path) -> None:
     rows, _ = bound.bound_data(traced(tmp_path), {"by": "arm"})
     many = pd.concat([rows.assign(ratio=np.linspace(0, 0.5, len(rows)))] * 20, ignore_index=True)
@@ -252,9 +268,20 @@ def test_a_trajectory_is_the_median_over_seeds_of_the_geometric_mean(tmp_path: P
     # seeds 0, 1, 2 have delta2 10^-v, 10^-(v+1), 10^-(v+2)
     assert line["median"].to_numpy() == pytest.approx(10.0 ** -(np.arange(1, 11) + 1))
     assert (line["n"] == 3).all()
-    height = data[(data["arm"] == "da_full") & (data["against"] == "exact_return")].sort_values("x")
-    assert height["x"].to_numpy() == pytest.approx(np.arange(10) / 10 + 0.05)
-    assert height["median"].to_numpy() == pytest.approx(0.5 * 10.0 ** -(np.arange(1, 11) + 1))
+
+
+def test_the_bias_against_the_regret_has_the_bins_and_means_of_the_metric(tmp_path: Path) -> None:
+    study = traced(tmp_path)
+    data = read(trajectory.draw(study, {"rows": "exact"}))
+    line = data[(data["arm"] == "da_full") & (data["against"] == "regret")]
+    # Regrets 1, 0.9, ... 0.1 towards the optimum, in tenths of a decade: 0.9 and 0.8 share one, and 0.5 and 0.4.
+    bins = np.array([0, -1, -2, -3, -4, -6, -7, -10])
+    assert line["x"].to_numpy() == pytest.approx(10 ** ((bins + 0.5) / 10))
+    version = np.array([1, 2.5, 4, 5, 6.5, 8, 9, 10])
+    assert line["median"].to_numpy() == pytest.approx(0.5 * 10.0 ** -(version + 1))
+    rows = study.store.metrics[(study.store.metrics["arm"] == "da_full") & (study.store.metrics["seed"] == 1)]
+    metric = bias_by_regret({name: rows[name].to_numpy(float) for name in ("exact_return", "delta2")})
+    assert dict(zip(bins, np.log10(line["median"]), strict=True)) == pytest.approx(metric)
 
 
 def test_the_heatmap_shows_the_test_runs_and_frames_the_stable_cells(tmp_path: Path) -> None:
