@@ -162,7 +162,7 @@ def test_the_plan_counts_what_is_done_and_estimates_the_rest(say, store, second)
     shown = say("plan", *SUITE, QUOTED)
     assert "3 runs: 2 done, 1 failed" in shown
     assert "8,192 steps left, about" in shown
-    assert "one seed per arm: no interval" in shown
+    assert "at most one to judge by: no interval" in shown
 
 
 def test_a_run_that_another_process_holds_is_shown_as_running(say, store, second):
