@@ -78,7 +78,7 @@ def test_all_means_every_check_that_is_planned_at_the_scale(
     assert cli.main(["verdict", "check=all", f"store={root}", "scale=smoke", f"out={tmp_path / 'a'}"]) == 0
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["multi_step-smoke"]
     assert cli.main(["verdict", "check=all", f"store={root}", f"out={tmp_path / 'b'}", "--strict"]) == 1
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["README.md", "eta_curve-cpu", "multi_step-cpu"]
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["eta_curve-cpu", "multi_step-cpu"]
     assert "refuted" in capsys.readouterr().out
 
 
