@@ -70,8 +70,9 @@ class _Pool:
                 while self.waiting or self.running:
                     self._start()
                     self._collect()
-                    bar.update(task, completed=len(self.done) + len(self.failed), text=self.line())
-                    if hidden and time.monotonic() - last_line > LINE_SECONDS:
+                    if not hidden:
+                        bar.update(task, completed=len(self.done) + len(self.failed), text=self.line())
+                    elif time.monotonic() - last_line > LINE_SECONDS:
                         last_line = time.monotonic()
                         print(f"{len(self.done)} of {self.total} runs done, {self.line()}", file=sys.stderr, flush=True)
                     time.sleep(POLL_SECONDS)

@@ -11,12 +11,12 @@ def stream(seed: int, name: str) -> np.random.SeedSequence:
     return np.random.SeedSequence(entropy=seed, spawn_key=(zlib.crc32(name.encode()),))
 
 
-def env_seeds(seed: int, num_envs: int) -> np.ndarray:
-    """One seed per environment, unrelated between runs (consecutive integers would be shared by runs).
+def env_seeds(seed: int, num_envs: int, name: str = "env") -> np.ndarray:
+    """One seed per environment, from the stream `name`, unrelated between runs (consecutive integers would be shared).
 
     Returns `[num_envs]` int64 in [0, 2**31), as the emulator demands.
     """
-    return (stream(seed, "env").generate_state(num_envs) >> 1).astype(np.int64)
+    return (stream(seed, name).generate_state(num_envs) >> 1).astype(np.int64)
 
 
 def generator(seed: int, name: str, device: str = "cpu") -> torch.Generator:

@@ -107,8 +107,10 @@ class Fresh:
         self.env = envs.make(run.env, run.threads)
         self.actor = Actor(net, run.algo, num_envs, seeding.generator(run.seed, "fresh"))
         self.generator = seeding.generator(run.seed, "fresh_replay")
-        seeds = (seeding.stream(run.seed, "fresh").generate_state(num_envs) >> 1).astype(np.int64)
-        self.obs, self.start = self.env.reset(seeds), np.ones(num_envs, dtype=bool)
+        self.obs, self.start = (
+            self.env.reset(seeding.env_seeds(run.seed, num_envs, "fresh")),
+            np.ones(num_envs, dtype=bool),
+        )
 
     def close(self) -> None:
         """Release the environments."""

@@ -51,6 +51,11 @@ def garnet_mixing(num_states: int, num_actions: int, branching: int, seed: int, 
     return MDP(P=drawn.P[:, :1].repeat(num_actions, axis=1), R=drawn.R, d0=drawn.d0, gamma=gamma)
 
 
+def _require_length(name: str, n: int) -> None:
+    if n < 2:
+        raise UserError(f"{name}: n is {n}, expected at least 2")
+
+
 def chain(n: int, *, gamma: float = 0.99) -> MDP:
     """A chain: action 0 goes forward, action 1 back to the start; with probability 0.2 the other happens.
 
@@ -65,8 +70,7 @@ def chain(n: int, *, gamma: float = 0.99) -> MDP:
     Raises:
         UserError: n below 2.
     """
-    if n < 2:
-        raise UserError(f"chain: n is {n}, expected at least 2")
+    _require_length("chain", n)
     slip = 0.2
     forward, back = np.zeros((n, n)), np.zeros((n, n))
     forward[np.arange(n), np.minimum(np.arange(n) + 1, n - 1)] = 1
@@ -93,8 +97,7 @@ def river_swim(n: int, *, gamma: float = 0.99) -> MDP:
     Raises:
         UserError: n below 2.
     """
-    if n < 2:
-        raise UserError(f"river_swim: n is {n}, expected at least 2")
+    _require_length("river_swim", n)
     p = np.zeros((n, 2, n))
     p[np.arange(n), 0, np.maximum(np.arange(n) - 1, 0)] = 1
     inner = np.arange(1, n - 1)
@@ -167,8 +170,7 @@ def deep_sea(n: int, *, seed: int = 0, gamma: float = 0.99) -> MDP:
     Raises:
         UserError: n below 2.
     """
-    if n < 2:
-        raise UserError(f"deep_sea: n is {n}, expected at least 2")
+    _require_length("deep_sea", n)
     num_states = n * (n + 1) // 2
     p, rewards = np.zeros((num_states, 2, num_states)), np.zeros((num_states, 2))
     right_actions = np.random.default_rng(seed).integers(2, size=num_states)
