@@ -22,7 +22,12 @@ STATES = ("done", "failed", "running", "missing")
 EPISODE_COLUMNS = ("step", "return", "length", "env", "truncated", "lives")
 KEY = ("arm", "task", "seed")  # one planned run
 # What the steps of a run count, by algorithm; all others count agent steps.
-CLOCKS = {"proposition1": "instances", "exact_ascent": "updates"}
+CLOCKS = {
+    "baseline_fit": "updates",
+    "exact_ascent": "updates",
+    "proposition1": "instances",
+    "uae_variance": "lambdas",
+}
 AGENT_STEPS = "agent steps"
 RunKey = tuple[str, str, int]
 

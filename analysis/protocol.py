@@ -6,6 +6,7 @@ from typing import Any
 ABSENT = "(absent)"
 # Named by the row of the comparison (task), or without influence on what a run learns.
 NOT_PROTOCOL = frozenset({"env.task", "algo.diagnostics_every"})
+LEARNING = frozenset({"env.num_envs", "env.reward", "env.reward_delay", "env.reward_quantum"})
 
 Config = dict[str, Any]
 
@@ -69,6 +70,7 @@ def differing(ours: Config, theirs: Config) -> list[Difference]:
 def env_differing(ours: Config, theirs: Config) -> list[Difference]:
     """Differences in the environment alone: two arms of one contrast may differ in their algorithm only.
 
-    The number of actors is how data is gathered, not what a score means: a claim may be about it.
+    LEARNING fields are how data is gathered and what the learner is paid; scores stay raw. A claim may be about them.
     """
-    return [item for item in differing(ours, theirs) if item.field.startswith("env.") and item.field != "env.num_envs"]
+    found = differing(ours, theirs)
+    return [item for item in found if item.field.startswith("env.") and item.field not in LEARNING]

@@ -16,6 +16,7 @@ from analysis import checks, tables
 from analysis.figures import Drawn
 from analysis.load import AGENT_STEPS, count_states
 from analysis.measure import VERDICTS
+from analysis.published import published_rows
 from analysis.scores import METRICS
 from analysis.stats import small_n_sentence
 from analysis.study import Study
@@ -112,6 +113,8 @@ def write_report(study: Study, drawn: list[Drawn]) -> Path:
             verdicts=study.verdicts,
             metrics=METRICS,
             games=tables.game_rows(study),
+            evaluated=bool(study.scored["eval_score"].notna().any()),
+            published=published_rows(study),
             comparisons={(item.task, item.arm): item for item in study.comparisons},
             figures=[_image(d) for d in drawn],
             lost=_lost(study),

@@ -11,6 +11,7 @@ Rows = dict[str, np.ndarray]  # column of metrics.csv -> `[V]`, one number per p
 RANK_FROM = 5  # rows that a rank correlation needs
 REGRET_BINS = 10  # per decade of 1 - exact_return, within which two arms count as equally good
 ROUNDING = 1e-20  # of a squared bias that is 0
+LAST = 0.2  # share of a run's evaluations that its final evaluation is the mean of
 LEAST_REGRET = 1e-9  # rounding of a linear solve
 
 
@@ -43,6 +44,22 @@ def last_of(name: str) -> Callable[[Rows], float]:
         return float(values[-1]) if len(values) else math.nan
 
     return last
+
+
+def late_mean_of(name: str) -> Callable[[Rows], float]:
+    """Mean over the second half of the rows that have one."""
+
+    def late(rows: Rows) -> float:
+        (values,) = measured(rows, name)
+        return _mean(values[len(values) // 2 :])
+
+    return late
+
+
+def eval_score(rows: Rows) -> float:
+    """Mean of the last fifth of a run's evaluations, of two at least where there are two."""
+    (values,) = measured(rows, "eval_return")
+    return _mean(values[-max(2, math.ceil(LAST * len(values))) :])
 
 
 def first_of(name: str) -> Callable[[Rows], float]:
@@ -123,11 +140,40 @@ def ratio_of_means(above: str, below: str) -> Callable[[Rows], float]:
     return ratio
 
 
+def at_lambda(name: str, decay: float = 0.95) -> Callable[[Rows], float]:
+    """Value in the row of this lambda, the paper's."""
+
+    def value(rows: Rows) -> float:
+        lambdas, values = measured(rows, "trace_decay", name)
+        found = values[np.isclose(lambdas, decay)]
+        return float(found[-1]) if len(found) else math.nan
+
+    return value
+
+
+def extreme_of(name: str, over: Callable[[np.ndarray], float]) -> Callable[[Rows], float]:
+    """Smallest (`over=np.min`) or largest value of the rows."""
+
+    def extreme(rows: Rows) -> float:
+        (values,) = measured(rows, name)
+        return float(over(values)) if len(values) else math.nan
+
+    return extreme
+
+
+def log_of(metric: Callable[[Rows], float]) -> Callable[[Rows], float]:
+    """log10 of a metric; one of 0 has none."""
+    return lambda rows: _log10(metric(rows))
+
+
 VERSION_METRICS: dict[str, Callable[[Rows], float]] = {
     "d_variance": log_of_mean("d_var"),
     "pg_variance": log_of_mean("pg_var"),
     "d_variance_ratio": mean_log_ratio("d_var_full", "d_var_1step"),
     "pg_variance_ratio": mean_log_ratio("pg_var_full", "pg_var_1step"),
+    "eval_score": eval_score,
+    "calibration": late_mean_of("critic_calibration"),
+    "critic_loss": late_mean_of("loss_critic"),
     "entropy": mean_of("entropy"),
     "coverage": last_of("coverage"),
     "coverage_mean": mean_of("coverage"),
@@ -142,6 +188,14 @@ VERSION_METRICS: dict[str, Callable[[Rows], float]] = {
     "bound_ratio_stale": log_ratio("delta2_stale", "bound_stale", np.max),
     "fresh_bias_rank": rank_of("kl", "fresh_bias2"),
     "fresh_bias_ratio": ratio_of_means("fresh_bias2", "fresh_grad2"),
+    "advantage_variance": log_of(at_lambda("advantage_variance")),
+    "advantage_mse": log_of(at_lambda("advantage_mse")),
+    "gradient_bias2": at_lambda("gradient_bias2"),
+    "gradient_error": log_of(at_lambda("gradient_error")),
+    "gradient_error_best": log_of(extreme_of("gradient_error", np.min)),
+    "gradient_shift": extreme_of("gradient_shift", np.max),
+    "heldout_residual": log_of(last_of("heldout_residual")),
+    "heldout_variance": log_of(last_of("heldout_variance")),
 }
 
 
@@ -172,6 +226,45 @@ def matched_bias(arms: dict[str, Rows]) -> dict[str, float]:
     found = {arm: bins for arm, rows in arms.items() if (bins := bias_by_regret(rows))}
     common = set.intersection(*(set(bins) for bins in found.values())) if found else set()
     return {arm: _mean(np.array([bins[b] for b in sorted(common)])) for arm, bins in found.items()}
+
+
+def eval_area(rows: Rows, start: float, end: float) -> float:
+    """Mean over start..end of the evaluation return, linear between evaluations; NaN beyond the run's own evaluations.
+
+    Args: start, end: agent steps.
+    """
+    steps, values = measured(rows, "step", "eval_return")
+    if len(steps) < 2 or not steps[0] <= start < end <= steps[-1]:
+        return math.nan
+    inside = steps[(steps > start) & (steps < end)]
+    grid = np.array([start, *inside, end])
+    return float(np.trapezoid(np.interp(grid, steps, values), grid) / (end - start))
+
+
+def eval_windows(runs: dict[tuple[str, str, int], Rows]) -> dict[str, tuple[float, float]]:
+    """Task -> the agent steps between which all of its runs, in any arm, have evaluations (two and more).
+
+    Args: runs: rows by (arm, task, seed).
+    """
+    windows: dict[str, tuple[float, float]] = {}
+    for (_, task, _), rows in runs.items():
+        steps, _ = measured(rows, "step", "eval_return")
+        if len(steps) >= 2:
+            low, high = windows.get(task, (-math.inf, math.inf))
+            windows[task] = max(low, float(steps[0])), min(high, float(steps[-1]))
+    return windows
+
+
+def steps_to(rows: Rows, threshold: float, end: float) -> float:
+    """log10(agent steps until the first evaluation at or above the threshold / end); 0 if there is none up to `end`.
+
+    NaN without evaluations or threshold. Args: threshold: raw return; end: the budget, agent steps.
+    """
+    steps, values = measured(rows, "step", "eval_return")
+    if not len(steps) or math.isnan(threshold):
+        return math.nan
+    reached = steps[values >= threshold]
+    return min(0.0, math.log10(max(float(reached[0]), 1.0) / end)) if len(reached) else 0.0
 
 
 def worst_drop(curve: np.ndarray) -> float:

@@ -28,8 +28,23 @@ From metrics.csv, over the rows (policy versions; instances of proposition1) up 
 * `fresh_bias_rank`: Spearman's correlation of kl with fresh_bias2. `fresh_bias_ratio`: mean fresh_bias2 over mean
   fresh_grad2, of either sign.
 
-Runs that play no games (proposition1, exact_ascent) count instances or updates; their S is the smallest number planned
-among the task's runs of that kind.
+From the evaluations of the deterministic policy (column eval_return, raw return):
+
+* `eval_score`: mean of the last fifth of a run's evaluations, of two at least.
+* `eval_auc`: mean over training, linear between evaluations, over the steps between which every run of the task has
+  them.
+* `steps_to`: log10 of the share of the budget S at the first evaluation halfway up the task's range
+  (`analysis.ranges`; on MuJoCo half of what the published PPO gains in 1M steps): no run of ours moves the threshold.
+  A run that never reaches it counts as one that did at S, 0 (censored): claims are about the mean restricted to the
+  budget, verdicts say how many runs were censored, and where no run of any side got there nothing is decided.
+* `calibration`, `critic_loss`: means of critic_calibration and loss_critic over the second half of the rows.
+
+* `advantage_variance`, `advantage_mse`, `gradient_error`: log10 of the row of lambda = 0.95, `gradient_bias2` its
+  value; `gradient_error_best`: log10 of the smallest of all lambdas; `gradient_shift`: the largest of all.
+* `heldout_residual`, `heldout_variance`: log10 of the last value; V^pi has 0.
+
+Runs that play no games (the exact algorithms) do not count agent steps (`analysis.load.CLOCKS`); their S is the smallest
+number planned among the task's runs of that kind.
 """
 
 import math
@@ -40,8 +55,17 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import AGENT_STEPS, RunKey, Store, by_run, run_records
-from analysis.ranges import task_range
-from analysis.run_metrics import Rows, collapsed, matched_bias, version_metrics, worst_drop
+from analysis.ranges import NONE, task_range
+from analysis.run_metrics import (
+    Rows,
+    collapsed,
+    eval_area,
+    eval_windows,
+    matched_bias,
+    steps_to,
+    version_metrics,
+    worst_drop,
+)
 
 WINDOW = 0.1
 GRID = 100
@@ -59,6 +83,7 @@ class Metric:
     normalise: str
     ends: tuple[float, ...] = ()  # smallest and largest value that a lost run could have had, where they are known
     binary: bool = False  # 0 or 1
+    censored: float | None = None  # the value of runs that did not get there within their budget
 
 
 METRICS = {
@@ -73,6 +98,11 @@ METRICS = {
     "entropy": Metric("policy entropy", "nats", "none"),
     "coverage": Metric("distinct observations", "count", "none"),
     "coverage_mean": Metric("distinct observations, mean over the run", "count", "none"),
+    "eval_score": Metric("final evaluation return", "raw return", "task"),
+    "eval_auc": Metric("area under the evaluation curve", "raw return", "task"),
+    "steps_to": Metric("steps to half of the task's range", "log10 of the budget", "none", (0.0,), censored=0.0),
+    "calibration": Metric("miscalibration of the critic, second half", "0 perfect", "none", (0.0,)),
+    "critic_loss": Metric("critic loss, second half", "loss", "none"),
     "exact_return": Metric("exact return of the last policy", "0 uniform, 1 optimal", "none", (0.0, 1.0)),
     "exact_auc": Metric("mean exact return", "0 uniform, 1 optimal", "none", (0.0, 1.0)),
     "shift": Metric("distance of the state distributions", "L1", "none", (0.0, 2.0)),
@@ -85,6 +115,14 @@ METRICS = {
     "bound_ratio_stale": Metric("largest squared bias over its bound, oldest data of the replay", "log10", "none"),
     "fresh_bias_rank": Metric("rank correlation of KL with the replay's squared bias", "Spearman", "none", (-1.0, 1.0)),
     "fresh_bias_ratio": Metric("replay's squared bias over the squared gradient", "share", "none"),
+    "advantage_variance": Metric("variance of the advantage estimate", "log10", "none"),
+    "advantage_mse": Metric("squared error of the advantage estimate", "log10", "none"),
+    "gradient_bias2": Metric("squared bias of the gradient", "share of the squared gradient", "none", (0.0,)),
+    "gradient_error": Metric("squared error of a batch's gradient", "log10", "none"),
+    "gradient_error_best": Metric("squared error of a batch's gradient, best lambda", "log10", "none"),
+    "gradient_shift": Metric("change of the gradient by another baseline", "share of the gradient", "none", (0.0,)),
+    "heldout_residual": Metric("squared error of the baseline over V's, held-out states", "log10", "none"),
+    "heldout_variance": Metric("variance of the gradient over that of V, held-out states", "log10", "none"),
 }
 
 
@@ -173,6 +211,15 @@ def _from_games(
     return row
 
 
+def _from_versions(rows: Rows, end: int, window: tuple[float, float], ends: tuple[float, float]) -> dict[str, float]:
+    """What a run's metrics say. Args: end: S; window: of the evaluations' area; ends: the task's range."""
+    halfway = (ends[0] + ends[1]) / 2
+    return version_metrics(rows) | {
+        "eval_auc": eval_area(rows, *window),
+        "steps_to": steps_to(rows, halfway, end),
+    }
+
+
 def _matched_biases(versions: dict[RunKey, Rows]) -> dict[RunKey, float]:
     """bias_matched of every run that has one."""
     groups: dict[tuple[str, int], dict[str, Rows]] = {}
@@ -205,14 +252,15 @@ def score_runs(store: Store, curves: Curves) -> pd.DataFrame:
             part = tables[key]
             part = part[part["step"] <= end]
             versions[key] = {name: part[name].to_numpy(float) for name in columns}
-    biases, rows = _matched_biases(versions), []
+    biases, windows, rows = _matched_biases(versions), eval_windows(versions), []
     for (key, run), end in runs:
         row: dict[str, object] = dict.fromkeys(METRICS, math.nan)
         row |= {"end": end, "games": 0, "score_rule": "", "auc_from": math.nan}
         row["range_low"], row["range_high"] = ranges[key[1]]
         if run["state"] == "done":
             row |= _from_games(games.get(key), end, curves.get(key), starts.get(key[1], 0), ranges[key[1]])
-            row |= version_metrics(versions[key]) if key in versions else {}
+            if key in versions:
+                row |= _from_versions(versions[key], end, windows.get(key[1], NONE), ranges[key[1]])
             row["bias_matched"] = biases.get(key, math.nan)
         rows.append(row)
     return pd.concat([store.runs.reset_index(drop=True), pd.DataFrame(rows)], axis=1)

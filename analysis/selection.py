@@ -1,4 +1,5 @@
-"""Arms that a claim chooses: `best(a, b)` one arm for all its tasks, `tuned(a, b)` one per task.
+"""Arms that a claim chooses: `best(a, b)` one arm for all its tasks, `tuned(a, b)` one per task. A mean(a, b) chooses
+nothing: it is about both.
 
 Chosen is the arm with the highest mean of the claim's metric over the check's tuning seeds (and, for `best`, over the
 claim's tasks, task-normalised), if that is one of CHOSEN_BY; else of the score, or of exact_return where no candidate
@@ -14,14 +15,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.ranges import unit_of
-from bench.check_config import contrast_entry
+from bench.check_config import CHOICES, contrast_entry
 
-CHOSEN_BY = ("score", "auc", "exact_return", "exact_auc")  # metrics of which more is better
+CHOSEN_BY = ("score", "auc", "eval_score", "eval_auc", "exact_return", "exact_auc")  # metrics of which more is better
+TASK_UNITS = ("score", "auc", "eval_score", "eval_auc")  # raw scores: only the task's range makes tasks alike
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One side of a contrast: `how` is best, tuned or blank for the arm itself; `arms` are its candidates."""
+    """One side of a contrast: `how` is best, tuned, mean or blank for the arm itself; `arms`: candidates or members."""
 
     text: str
     how: str
@@ -32,10 +34,15 @@ class Entry:
 class Choice:
     """What an entry stands for: an arm on every task, a sentence that says why, and whether lost runs leave it open."""
 
-    arms: dict[str, str]
+    arms: dict[str, str]  # task -> arm
     sentence: str = ""
     is_open: bool = False
     problem: str = ""
+
+
+def chooses(entry: Entry) -> bool:
+    """Does the entry need tuning seeds?"""
+    return entry.how in CHOICES
 
 
 def parse_entry(text: str, arms: list[str]) -> Entry:
@@ -57,7 +64,7 @@ def _numbers(scored: pd.DataFrame, arms: list[str], tasks: list[str], seeds: int
     for arm, task, seed, value, low, high in rows[
         ["arm", "task", "seed", metric, "range_low", "range_high"]
     ].itertuples(index=False, name=None):
-        unit = unit_of("task" if metric in ("score", "auc") else "none", task, (low, high))
+        unit = unit_of("task" if metric in TASK_UNITS else "none", task, (low, high))
         zero, one = unit or ((0.0, 1.0) if len(tasks) == 1 else (np.nan, np.nan))
         found[arms.index(arm), tasks.index(task), planned.index(seed)] = (value - zero) / one
     return found
@@ -77,11 +84,11 @@ def _winner(numbers: np.ndarray) -> tuple[int, bool]:
 
 
 def choose(entry: Entry, scored: pd.DataFrame, tasks: list[str], seeds: int, metric: str) -> Choice:
-    """Resolve an entry on the claim's tasks.
+    """Resolve an entry on the claim's tasks: the arm that it names or chooses. No entry that is a mean.
 
     Args: scored: as from `analysis.scores.score_runs`; seeds: those below are tuning seeds; metric: the claim's.
     """
-    if not entry.how or not tasks:
+    if not chooses(entry) or not tasks:
         return Choice(dict.fromkeys(tasks, entry.arms[0]))
     chosen: dict[str, str] = {}
     is_open, lost = False, 0

@@ -12,6 +12,8 @@ from analysis import checks, reported
 from analysis.load import AGENT_STEPS, KEY, count_states, run_records
 from analysis.measure import Verdict
 from analysis.plan import Plan
+from analysis.published import COLUMNS as PUBLISHED_COLUMNS
+from analysis.published import published_rows
 from analysis.ranges import relative_score
 from analysis.scores import METRICS
 from analysis.stats import small_n_sentence
@@ -37,6 +39,7 @@ TABLE_COLUMNS = (
     "score_mean",
     "score_median",
     "auc_mean",
+    "eval_mean",
     "relative_percent",
     "method",
     "paper_median",
@@ -169,6 +172,7 @@ def game_rows(study: Study) -> list[dict[str, Any]]:
                         "score_mean": runs["score"].mean(),
                         "score_median": runs["score"].median(),
                         "auc_mean": runs["auc"].mean(),
+                        "eval_mean": runs["eval_score"].mean(),
                         "relative_percent": _relative(study, task, means, name),
                         "method": arm.reported,
                         "paper_median": item.theirs if item else None,
@@ -206,11 +210,13 @@ def table_markdown(study: Study) -> str:
         ]
         for v in study.verdicts
     ]
-    header = ["task", "arm", "our score (last tenth)", "n"]
+    evaluated = bool(study.scored["eval_score"].notna().any())
+    header = ["task", "arm", "our score (last tenth)", "n", *(["our evaluations (last fifth)"] if evaluated else [])]
     theirs = ["ours in the paper's bin", "paper's median", "label", "reason"] if study.comparisons else []
     games = []
     for row in game_rows(study):
         ours = [row["task"], row["label"], number(row["score_mean"]), f"{row['n_score']}/{row['planned']}"]
+        ours += [number(row["eval_mean"])] if evaluated else []
         paper = [number(row["matched_mean"]), number(row["paper_median"]), row["paper_label"] or "-", row["reason"]]
         games.append(ours + paper[: len(theirs)])
     parts = [
@@ -220,8 +226,19 @@ def table_markdown(study: Study) -> str:
         markdown(["claim", "verdict", "estimate", "interval", "80 % power from", "n", "runs", "reason"], verdicts),
         *notes(study),
         *([markdown(header + theirs, games)] if games else []),
+        *published_markdown(study),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def published_markdown(study: Study) -> list[str]:
+    """Our evaluations beside published returns, where the check shows any."""
+    rows = [
+        [number(row[name]) if isinstance(row[name], float) else str(row[name] or "") for name in PUBLISHED_COLUMNS]
+        for row in published_rows(study)
+    ]
+    header = [name.replace("_", " ") for name in PUBLISHED_COLUMNS]
+    return ["Published returns, for context; no verdict rests on them.", markdown(header, rows)] if rows else []
 
 
 def runs_text(verdict: Verdict) -> str:
@@ -245,7 +262,9 @@ def verdicts_json(study: Study) -> str:
 
 
 def write_tables(study: Study) -> list[Path]:
-    """Write verdicts.json, table.csv, table.md and runs.csv (every run's numbers); returns their paths."""
+    """Write verdicts.json, table.csv, table.md and runs.csv (every run's numbers), and published.csv where the check
+    shows published returns; returns their paths.
+    """
     counted = ("state", "error", "step", "end", "games", "cut_games", "score_rule", "auc_from")
     runs = study.scored[[*KEY, *counted, *METRICS, "run_dir"]]
     content = {
@@ -254,4 +273,6 @@ def write_tables(study: Study) -> list[Path]:
         "table.md": table_markdown(study),
         "runs.csv": runs.to_csv(index=False, lineterminator="\n"),
     }
+    if rows := published_rows(study):
+        content["published.csv"] = _csv(rows, PUBLISHED_COLUMNS)
     return [write_atomically(study.folder / name, text) for name, text in content.items()]

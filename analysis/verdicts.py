@@ -16,7 +16,8 @@ decides; a planned claim without runs enters with p = 1. Otherwise inconclusive.
 * every_below is a universal statement over runs: supported when D < margin in every planned run, refuted by a single
   run with D >= margin. Its p is 0 when decided and 1 when not, by this rule, and it is no member of the family.
 
-Lost runs are imputed at their worst (analysis.cells).
+Lost runs are imputed at their worst (analysis.cells). Where a metric can be censored (steps_to) D is restricted to the
+budget; on a task where no run got there within it, it says nothing, and the claim stays inconclusive.
 """
 
 import math
@@ -94,6 +95,8 @@ def _gates(claim: Claim, plan: Plan, verdict: Verdict, cells: Cells) -> list[str
         sentences.append(
             f"The runs cover {percent(fraction)} of the paper's budget; the claim needs {percent(claim.min_budget)}."
         )
+    if cells.censored is not None and (without := cells.beyond()[2]):
+        sentences.append(f"No run of it got there within the budget on {', '.join(without)}: nothing to compare.")
     if any(choice.is_open for choice in cells.choices):
         sentences.append("Tuning runs that lack a number leave open which arm it is about.")
     return sentences
@@ -104,6 +107,10 @@ def _facts(cells: Cells, verdict: Verdict) -> list[str]:
     sentences = [choice.sentence for choice in cells.choices if choice.sentence]
     if cells.unplanned:
         sentences.append(f"Not planned at this scale for all of its arms: {', '.join(cells.unplanned)}.")
+    if cells.censored is not None and (late := cells.beyond())[0]:
+        sentences.append(
+            f"{late[0]} of {late[1]} runs did not get there within their budget and count as if at its end."
+        )
     if cells.left_out:
         sentences.append(f"{cells.left_out} runs are of seeds not planned for all of its arms and tasks, and left out.")
     if verdict.paper_estimate is not None:

@@ -51,7 +51,7 @@ class BlockConfig:
     arms: list[str]
     tasks: list[str]
     seeds: int
-    steps: int  # agent steps per run; instances of algo=proposition1, updates of algo=exact_ascent
+    steps: int  # agent steps per run; instances, updates or lambdas of an exact algorithm
     overrides: list[str]
 
     def __post_init__(self) -> None:
@@ -72,6 +72,8 @@ class BudgetConfig:
 
 # Keys of analysis.scores.METRICS, repeated here (and held equal by a test) to refuse a claim before its runs.
 METRICS = (
+    "advantage_mse",
+    "advantage_variance",
     "auc",
     "bias",
     "bias_matched",
@@ -79,38 +81,58 @@ METRICS = (
     "bound_ratio",
     "bound_ratio_median",
     "bound_ratio_stale",
+    "calibration",
     "collapsed",
     "coverage",
     "coverage_mean",
+    "critic_loss",
     "d_variance",
     "d_variance_ratio",
     "entropy",
+    "eval_auc",
+    "eval_score",
     "exact_auc",
     "exact_return",
     "first_shift",
     "fresh_bias_rank",
     "fresh_bias_ratio",
+    "gradient_bias2",
+    "gradient_error",
+    "gradient_error_best",
+    "gradient_shift",
+    "heldout_residual",
+    "heldout_variance",
     "pg_variance",
     "pg_variance_ratio",
     "score",
     "shift",
+    "steps_to",
     "worst_drop",
 )
 DIRECTIONS = ("greater", "less", "equal", "every_below")
 NORMALISATIONS = ("task", "human", "range", "relative", "none")
 
 
-def contrast_entry(text: str, arms: list[str]) -> tuple[str, tuple[str, ...]]:
-    """An entry of a contrast: how its arm is chosen ("" as named, best, tuned) and among which arms.
+CHOICES = ("best", "tuned")  # entries that choose an arm, on tuning seeds
+ENTRY = re.compile(r"(best|tuned|mean)\(([^()]*)\)")
 
-    Args: text: an arm, best(arm, ...) or tuned(arm, ...), without names among all `arms`. Errors: `UserError` for
-    anything else in brackets.
+
+def contrast_entry(text: str, arms: list[str]) -> tuple[str, tuple[str, ...]]:
+    """An entry of a contrast: how its number is made ("" of the arm named, best, tuned, mean) and of which arms.
+
+    Args: text: an arm, best(arm, ...), tuned(arm, ...), both without names among all `arms`, or mean(arm, ...).
+    Errors: `UserError` for anything else in brackets, and for a mean of fewer than two arms or of one arm twice.
     """
     if "(" not in text:
         return "", (text,)
-    if not (found := re.fullmatch(r"(best|tuned)\(([^()]*)\)", text)):
-        raise UserError(f"the contrast {text!r} is no arm; allowed: an arm, best(arm, ...) or tuned(arm, ...)")
-    return found[1], tuple(name.strip() for name in found[2].split(",")) if found[2].strip() else tuple(arms)
+    if not (found := ENTRY.fullmatch(text)):
+        raise UserError(
+            f"the contrast {text!r} is no arm; allowed: an arm, best(arm, ...), tuned(arm, ...) or mean(arm, arm, ...)"
+        )
+    names = tuple(name.strip() for name in found[2].split(",")) if found[2].strip() else ()
+    if found[1] == "mean" and not 1 < len(set(names)) == len(names):
+        raise UserError(f"the contrast {text!r} is no mean; allowed: mean(arm, arm, ...) of different arms")
+    return found[1], names or tuple(arms)
 
 
 @dataclass(kw_only=True)
@@ -120,7 +142,7 @@ class ClaimConfig:
     id: str
     statement: str
     source: str
-    contrast: list[str]  # arms: A alone: metric(A); A, B: A - B; A, B, C, D: (A - B) - (C - D)
+    contrast: list[str]  # entries: A alone: metric(A); A, B: A - B; A, B, C, D: (A - B) - (C - D)
     tasks: list[str] | None  # null = all of the check
     metric: str  # key of analysis.scores.METRICS
     normalise: str | None  # one of NORMALISATIONS; null = the metric's own
@@ -139,6 +161,9 @@ class ClaimConfig:
         require(0 < self.alpha < 1, f"{where}.alpha", self.alpha, "0 < alpha < 1")
         require(self.margin >= 0, f"{where}.margin", self.margin, "0 or more")
         require(self.direction != "equal" or self.margin > 0, f"{where}.margin", self.margin, "above 0 with equal")
+        # Two arms that never get there within the budget look equal and may be anything.
+        within = self.metric != "steps_to" or self.direction in ("greater", "less")
+        require(within, f"{where}.direction", self.direction, "greater or less with steps_to")
 
 
 @dataclass(kw_only=True)
@@ -175,7 +200,7 @@ class CheckConfig:
         ids = [claim.id for claim in self.claims]
         require(len(set(ids)) == len(ids), "check.claims.id", max(ids, key=ids.count, default=""), "each id once")
         for claim in self.claims:
-            chosen = [arm for arm in claim.contrast if "(" in arm]
+            chosen = [entry for entry in claim.contrast if contrast_entry(entry, list(self.arms))[0] in CHOICES]
             require(
                 not chosen or self.tuning_seeds > 0,
                 f"check.claims ({claim.id}).contrast",

@@ -23,9 +23,27 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.check_config import CheckConfig, ExecutorConfig, ScaleConfig, SuiteConfig
-from bench.config import DapoConfig, ExactAscentConfig, LoggerConfig, Proposition1Config, ReleasedConfig, RunConfig
-from bench.env_config import AtariConfig, AtariProtocol, EnvConfig, TabularConfig
+from bench.config import (
+    DAPO_NAMES,
+    DapoConfig,
+    ExactAscentConfig,
+    LoggerConfig,
+    Proposition1Config,
+    ReleasedConfig,
+    RunConfig,
+)
+from bench.dpo_config import LEARNERS, DpoConfig, OnPolicyConfig, SacConfig
+from bench.env_config import (
+    CONTINUOUS_SUITES,
+    AtariConfig,
+    AtariProtocol,
+    ContinuousConfig,
+    EnvConfig,
+    EvaluationConfig,
+    TabularConfig,
+)
 from bench.errors import UserError
+from bench.exact_config import BaselineFitConfig, UaeVarianceConfig
 
 # Group, name in conf/'s defaults lists, dataclass.
 SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
@@ -35,9 +53,16 @@ SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
     ("algo/released", "released_schema", ReleasedConfig),
     ("algo", "proposition1_schema", Proposition1Config),
     ("algo", "exact_ascent_schema", ExactAscentConfig),
+    ("algo", "uae_variance_schema", UaeVarianceConfig),
+    ("algo", "baseline_fit_schema", BaselineFitConfig),
+    ("algo", "on_policy_schema", OnPolicyConfig),
+    ("algo", "dpo_schema", DpoConfig),
+    ("algo", "sac_schema", SacConfig),
     ("env", "env_schema", EnvConfig),
     ("env", "atari_schema", AtariConfig),
     ("env", "tabular_schema", TabularConfig),
+    ("env", "continuous_schema", ContinuousConfig),
+    ("env/evaluation", "evaluation_schema", EvaluationConfig),
     ("env/protocol", "protocol_schema", AtariProtocol),
     ("logger", "logger_schema", LoggerConfig),
     ("executor", "executor_schema", ExecutorConfig),
@@ -50,7 +75,12 @@ CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 _TRAINING_KEYS = {f"algo.{field.name}" for field in fields(DapoConfig)} - {
     f"algo.{field.name}" for config in (Proposition1Config, ExactAscentConfig) for field in fields(config)
 }
-_COMPUTED = "; algo=proposition1 and exact_ascent need env=exact, or env=tabular hparams=default_exact"
+_PRESETS = (
+    ": hparams=default_atari, default_classic and default_tabular are for algo=dapo and its relatives; with their "
+    "discrete actions, which a Beta policy does not have, algo=dpo needs hparams=dpo_discrete or dpo_cpu_discrete and "
+    "algo=on_policy hparams=on_policy_discrete or on_policy_cpu_discrete; algo=baseline_fit, exact_ascent, "
+    "proposition1 and uae_variance need env=exact, or env=tabular hparams=default_exact"
+)
 # Keys that say where a run lives or is shown, not what it computes.
 NOT_IDENTITY = ("logger", "store", "run_dir")
 
@@ -69,6 +99,7 @@ def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
         raise UserError(
             f"{CONF_DIR} is not there: install the project with `pip install -e .`, which keeps conf/ beside it"
         )
+    _require_learner(overrides)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -77,8 +108,21 @@ def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
         raise UserError(_sentence(error, config_name)) from None
 
 
+def _require_learner(overrides: list[str]) -> None:
+    """Refuse an unknown learner: Hydra takes the group for absent, as it is for most algorithms."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "learner" and value not in LEARNERS:
+            raise UserError(f"learner is {value!r}; allowed: {', '.join(LEARNERS)}")
+
+
 def to_run_config(config: DictConfig) -> RunConfig:
     """Convert once to dataclasses, which check their values. Errors: `UserError`."""
+    if config.algo.name in DAPO_NAMES and config.env.suite in CONTINUOUS_SUITES:  # whose numbers no preset gives
+        raise UserError(
+            f"algo={config.algo.name} has discrete actions, those of env={config.env.suite} are continuous; choose "
+            "algo=on_policy (learner=ppo, a2c or trpo), algo=dpo or algo=sac"
+        )
     result = _to_object(config, "config")
     assert isinstance(result, RunConfig)
     return result
@@ -192,6 +236,8 @@ def _sentence(error: BaseException, config_name: str) -> str:
         return "a group of keys (algo, env, hparams, logger) takes the name of a preset; `--help` lists them"
     if removed := re.search(r"missing \d+ required keyword-only arguments?: '(\w+)'", text):
         key, text = removed[1], "missing mandatory value"
+    if "missing mandatory value" in text.lower() and key.startswith("algo.learner"):
+        return f"{key} has no value; choose learner={', '.join(LEARNERS)}"
     if "missing mandatory value" in text.lower():
         return f"{key} has no value; give one on the command line or choose a preset with hparams=..."
     if first.startswith("Ambiguous value"):
@@ -209,7 +255,7 @@ def _nearest_key(key: str, config_name: str) -> str:
         for field in fields(node)
     ]
     if key in known:
-        return " under the chosen algo and env" + (_COMPUTED if key in _TRAINING_KEYS else "")
+        return " under the chosen algo and env" + (_PRESETS if key in _TRAINING_KEYS else "")
     near = difflib.get_close_matches(key, known, n=1)
     if not near:
         return "; `python -m bench --cfg job` prints all" if root is RunConfig else f"; there are {', '.join(top)}"

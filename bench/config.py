@@ -7,8 +7,11 @@ alone can decide are made where the key is declared, checks across groups in `Ru
 import math
 from dataclasses import dataclass
 
-from bench.env_config import SUITE_CONFIGS, EnvConfig
+from bench.algo_config import AlgoConfig
+from bench.dpo_config import DpoConfig, OnPolicyConfig, SacConfig
+from bench.env_config import CONTINUOUS_SUITES, SUITE_CONFIGS, EnvConfig
 from bench.errors import require, require_positive
+from bench.exact_config import BaselineFitConfig, UaeVarianceConfig
 
 # Keys of bench.ops.divergences.DIVERGENCES, repeated here (and held equal by a test) to plan without torch.
 DIVERGENCES = ("entropy", "hellinger", "kl", "reverse_kl", "tv", "zero_potential")
@@ -18,13 +21,6 @@ DAPO_NAMES = ("a2c", "dapo", "impala", "ppo")
 POLICY_LOSSES = ("inside", "outside", "unclipped", "actor_critic")
 ESTIMATORS = ("sampled", "exact", "matched_variance")
 SAMPLING = ("uniform", "once")
-
-
-@dataclass(kw_only=True)
-class AlgoConfig:
-    """An algorithm; the name is its key in bench.algos.ALGOS."""
-
-    name: str
 
 
 @dataclass(kw_only=True)
@@ -252,10 +248,26 @@ class RunConfig:
         )
         require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
+        self._check_actions()
         if isinstance(self.algo, DapoConfig):
             self._check_dapo(self.algo)
-        elif isinstance(self.algo, Proposition1Config | ExactAscentConfig):
+        elif isinstance(self.algo, Proposition1Config | ExactAscentConfig | UaeVarianceConfig | BaselineFitConfig):
             require(self.env.suite == "tabular", "env.suite", self.env.suite, f"tabular with algo={self.algo.name}")
+
+    def _check_actions(self) -> None:
+        """Discrete actions need a categorical policy, continuous ones another."""
+        continuous, suite = self.env.suite in CONTINUOUS_SUITES, f"env={self.env.suite}"
+        if isinstance(self.algo, OnPolicyConfig) and continuous:
+            allowed = f"beta, squashed_gaussian with {suite}, whose actions are continuous"
+            require(self.algo.policy != "categorical", "algo.policy", self.algo.policy, allowed)
+        elif isinstance(self.algo, OnPolicyConfig):
+            allowed = f"categorical with {suite}, whose actions are discrete (hparams=dpo_discrete and on_policy_discrete set it)"
+            require(self.algo.policy == "categorical", "algo.policy", self.algo.policy, allowed)
+        elif isinstance(self.algo, SacConfig):
+            require(continuous, "env.suite", self.env.suite, f"{' or '.join(CONTINUOUS_SUITES)} with algo=sac")
+        if isinstance(self.algo, OnPolicyConfig):
+            least = self.algo.learner.steps * self.env.num_envs
+            require(self.steps >= least, "steps", self.steps, f"{least} and more, one iteration of algo.learner.steps")
 
     def _check_dapo(self, algo: DapoConfig) -> None:
         collect = algo.collect_per_env(self.env.num_envs)

@@ -1,9 +1,13 @@
 """What can be configured of an environment: suite, task, copies, and how an Atari game is played."""
 
 from dataclasses import dataclass
+from math import inf
 
 from bench import envs
 from bench.errors import require, require_positive
+
+REWARDS = ("delayed", "dense", "sparse")  # how a continuous task pays the learner: bench.envs.rewards
+CONTINUOUS_SUITES = ("dmc", "mujoco")  # their actions are vectors
 
 
 @dataclass(kw_only=True)
@@ -70,4 +74,38 @@ class TabularConfig(EnvConfig):
         require_positive(self, "env", "max_steps")
 
 
-SUITE_CONFIGS = {"atari": AtariConfig, "classic": EnvConfig, "tabular": TabularConfig}  # keys of bench.envs.SUITES
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    """Episodes of the deterministic policy, in environments of their own, scored by their raw return."""
+
+    every: int  # agent steps between evaluations; 0 = never
+    episodes: int  # full episodes per evaluation
+
+    def __post_init__(self) -> None:
+        require(self.every >= 0, "env.evaluation.every", self.every, "0 (never) and more")
+        require_positive(self, "env.evaluation", "episodes")
+
+
+@dataclass(kw_only=True)
+class ContinuousConfig(EnvConfig):
+    """A task of continuous control: how it pays the learner, and how its policy is scored."""
+
+    reward: str  # dense: the task's own | sparse | delayed; scores stay dense (bench.envs.rewards)
+    reward_delay: int  # agent steps between payments of reward=delayed
+    reward_quantum: float  # dense return between payments of reward=sparse
+    evaluation: EvaluationConfig
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.reward in REWARDS, "env.reward", self.reward, ", ".join(REWARDS))
+        require_positive(self, "env", "reward_delay")
+        require(0 < self.reward_quantum < inf, "env.reward_quantum", self.reward_quantum, "a number above 0")
+
+
+SUITE_CONFIGS = {  # keys of bench.envs.SUITES
+    "atari": AtariConfig,
+    "classic": EnvConfig,
+    "dmc": ContinuousConfig,
+    "mujoco": ContinuousConfig,
+    "tabular": TabularConfig,
+}

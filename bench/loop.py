@@ -20,9 +20,6 @@ class Agent(Protocol):
     def finish(self) -> dict[str, float]:
         """Learn from what is left when the last step has been generated. Returns metrics, or nothing."""
 
-    def policy(self, obs: np.ndarray) -> np.ndarray:
-        """Action probabilities of the present policy. Args: obs: `[N, d]`. Returns `[N, A]` float64."""
-
     def state_dict(self) -> dict[str, Any]:
         """Everything learnt, as tensors and plain data."""
 

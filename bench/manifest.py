@@ -17,6 +17,8 @@ import torch
 from bench.config import RunConfig
 
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "mujoco", "hydra-core", "omegaconf", "pandas")
+# What decides what a score means beside the configuration: another version of these is another protocol.
+SIMULATORS = {"dmc": ("dm-control", "mujoco"), "mujoco": ("gymnasium", "mujoco")}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -46,6 +48,12 @@ def _rom_sha256(config: RunConfig) -> str | None:
     return hashlib.sha256(Path(atari.rom_path(config.env.task)).read_bytes()).hexdigest()
 
 
+def _simulators(config: RunConfig) -> dict[str, dict[str, str]]:
+    """The versions of what simulates the task, where they are part of the protocol; else nothing."""
+    names = SIMULATORS.get(config.env.suite)
+    return {"simulators": {name: importlib.metadata.version(name) for name in names}} if names else {}
+
+
 def determinism(config: RunConfig) -> str:
     """The level of repeatability of this run, in words."""
     if config.device != "cpu":
@@ -66,6 +74,7 @@ def collect(config: RunConfig) -> dict[str, Any]:
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
         "rom_sha256": _rom_sha256(config),
+        **_simulators(config),
         "hardware": {
             "cpu": _cpu(),
             "cores": os.cpu_count(),

@@ -13,13 +13,16 @@ import numpy as np
 import torch
 
 from bench import algos, envs, exact, loggers, manifest, seeding
+from bench.algos.dapo import Dapo
 from bench.compose import run_name
 from bench.config import DapoConfig, RunConfig
 from bench.coverage import Coverage
+from bench.env_config import ContinuousConfig
 from bench.envs.base import VecEnv
 from bench.envs.tabular import TabularVecEnv
 from bench.episodes import EpisodeCounter
 from bench.errors import UserError
+from bench.evaluate import Deterministic, Evaluator
 from bench.loop import Agent, interact
 from bench.record import RunRecord
 from bench.worker import require_parent
@@ -63,6 +66,7 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
     env = envs.make(config.env, config.threads)
     agent = algos.make(config, env)
     games, coverage, trace = EpisodeCounter(env.num_envs), Coverage(), _trace(config, env, agent)
+    evaluator = _evaluator(config, agent)
     began = time.monotonic()
     steps = config.steps
     count = 0
@@ -78,6 +82,7 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
             if event.metrics:
                 row = {"step": count, "wall_s": time.monotonic() - began, **event.metrics, "coverage": coverage.count()}
                 row |= trace() if trace else {}
+                row |= evaluator(count) if evaluator else {}
                 record.metrics(row)
                 mirror.metrics(row)
                 learnt = True
@@ -97,14 +102,24 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
 
 def _trace(config: RunConfig, env: VecEnv, agent: Agent) -> Callable[[], dict[str, float]] | None:
     """On a finite MDP: what measures each published policy exactly; else nothing."""
-    if not isinstance(env, TabularVecEnv) or not isinstance(config.algo, DapoConfig) or config.algo.recurrent:
+    if not isinstance(env, TabularVecEnv) or not isinstance(agent, Dapo) or agent.config.recurrent:
         return None
+    assert isinstance(config.algo, DapoConfig)
     algo, states = config.algo, np.eye(env.mdp.num_states, dtype=np.float32)
     mdp = replace(env.mdp, gamma=algo.gamma)
     held = algo.replay_capacity // algo.collect_per_env(env.num_envs)
     lag = held if algo.sampling == "uniform" else 1  # versions whose data an update may see
     trace = exact.Trace(mdp, agent.policy(states), lag)
     return lambda: trace.add(agent.policy(states))
+
+
+def _evaluator(config: RunConfig, agent: Agent) -> Callable[[int], dict[str, float]] | None:
+    """What scores the deterministic policy from time to time, where the environment's configuration asks for it."""
+    if not isinstance(config.env, ContinuousConfig) or not config.env.evaluation.every:
+        return None
+    assert isinstance(agent, Deterministic)
+    evaluator = Evaluator(config, config.env.evaluation.every, config.env.evaluation.episodes)
+    return lambda generated: evaluator(generated, agent)
 
 
 def _compute(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None:

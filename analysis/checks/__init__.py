@@ -23,6 +23,7 @@ class View:
     metrics: tuple[str, ...]  # keys of analysis.scores.METRICS, columns of the run table
     figures: tuple[Figure, ...]
     baseline: str | None = None  # arm that gains and relative scores are measured from
+    published: tuple[str, ...] = ()  # algorithms whose published MuJoCo returns are shown beside ours
 
 
 def names() -> list[str]:

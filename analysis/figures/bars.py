@@ -90,6 +90,9 @@ def _caption(study: Study, rows: pd.DataFrame, options: dict[str, Any], absent: 
     ]
     if metric not in frames.SHARES:
         words.append("Dots: single runs.")
+    if METRICS[metric].censored is not None:
+        late, known = int((rows["value"] == METRICS[metric].censored).sum()), int(rows["value"].notna().sum())
+        words.append(f"{late} of {known} runs did not get there within their budget and count as if at its end, 0.")
     words += [frames.lost_sentence(rows), absent]
     return " ".join(words).strip()
 

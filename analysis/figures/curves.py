@@ -1,5 +1,6 @@
-"""Learning curves, one figure per task: our runs beside the paper's digitised curve over the same agent
-steps.
+"""Learning curves, one figure per task: our runs beside the paper's digitised curve over the same agent steps.
+
+Of the games of training, or of the evaluations of the deterministic policy (option values: eval_return).
 
 One panel per arm (thin lines: runs; thick: their median; band from 3 runs on: their quartiles; grey: the
 paper's median and quartiles, where it shows this task), and a last panel with the medians of all arms.
@@ -17,7 +18,8 @@ from matplotlib.patches import Patch
 
 from analysis import reported
 from analysis.compare import Comparison
-from analysis.figures import Drawn, style
+from analysis.figures import Drawn, frames, style
+from analysis.load import by_run
 from analysis.plan import Arm
 from analysis.scores import GRID, matched_steps
 from analysis.study import Study
@@ -62,6 +64,24 @@ def _long(
     )
 
 
+def run_lines(study: Study, task: str, values: str | None) -> tuple[np.ndarray, dict[tuple[str, int], np.ndarray]]:
+    """Agent steps and, by arm and seed, each run's curve there, NaN where it has no value (no extrapolation).
+
+    Args: values: None for the games of training, at the right edges of their bins, where they are known; else a column
+    of metrics.csv, linear between a run's rows.
+    """
+    if values is None:
+        steps = (np.arange(GRID) + 1) * float(matched_steps(study.store.runs)[task]) / GRID
+        return steps, {(arm, seed): line for (arm, where, seed), line in sorted(study.curves.items()) if where == task}
+    rows = frames.rows_with(study, task, values)
+    steps = np.unique(rows["step"].to_numpy(float))
+    runs = {(arm, seed): part for (arm, _, seed), part in sorted(by_run(rows).items())}
+    return steps, {
+        key: np.interp(steps, part["step"].to_numpy(float), part[values].to_numpy(float), math.nan, math.nan)
+        for key, part in runs.items()
+    }
+
+
 def _quantiles(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Median and quartiles where every run has a value, else NaN: the same runs all along x."""
     whole = np.isfinite(matrix).all(axis=0)
@@ -73,20 +93,18 @@ def _quantiles(matrix: np.ndarray) -> dict[str, np.ndarray]:
     return result
 
 
-def curve_data(study: Study, task: str, arms: list[Arm]) -> pd.DataFrame:
+def curve_data(study: Study, task: str, arms: list[Arm], values: str | None = None) -> pd.DataFrame:
     """All that a task's figure shows, long: source (ours, paper), kind (run, median, q25, q75)."""
-    end = float(matched_steps(study.store.runs)[task])
-    # a bin's value is known at its right edge
-    steps = (np.arange(GRID) + 1) * end / GRID
+    end, (steps, lines) = float(matched_steps(study.store.runs)[task]), run_lines(study, task, values)
     parts = [pd.DataFrame(columns=CSV)]
     for arm in arms:
-        runs = {seed: curve for (name, where, seed), curve in study.curves.items() if (name, where) == (arm.name, task)}
-        parts += [_long(task, "ours", arm, seed, "run", steps, curve) for seed, curve in sorted(runs.items())]
+        runs = {seed: line for (name, seed), line in lines.items() if name == arm.name}
+        parts += [_long(task, "ours", arm, seed, "run", steps, curve) for seed, curve in runs.items()]
         if runs:
-            lines = _quantiles(np.stack(list(runs.values())))
+            over = _quantiles(np.stack(list(runs.values())))
             kinds = ("median", "q25", "q75") if len(runs) >= BAND_FROM else ("median",)
-            parts += [_long(task, "ours", arm, "", kind, steps, lines[kind]) for kind in kinds]
-        paper = _paper(study, arm, task, end)
+            parts += [_long(task, "ours", arm, "", kind, steps, over[kind]) for kind in kinds]
+        paper = _paper(study, arm, task, end) if values is None else None
         if paper is not None:
             parts += [
                 _long(task, "paper", arm, "", kind, paper["step"].to_numpy(float), paper[kind].to_numpy(float))
@@ -120,7 +138,7 @@ def _panel(axes: Axes, data: pd.DataFrame, arm: Arm, title: str, arms: list[str]
         axes.text(
             0.5,
             0.5,
-            "no run finished a game",
+            "no run has a value",
             transform=axes.transAxes,
             ha="center",
             va="center",
@@ -146,24 +164,32 @@ def _medians(axes: Axes, data: pd.DataFrame, arms: list[Arm], names: list[str]) 
     axes.set_title("our medians, own scale")
 
 
-def _title(study: Study, arm: Arm, task: str) -> str:
+def _title(study: Study, arm: Arm, task: str, metric: str) -> str:
     runs = study.scored[(study.scored["task"] == task) & (study.scored["arm"] == arm.name)]
-    return f"{arm.label}   n = {int(runs['score'].notna().sum())} of {len(runs)}"
+    return f"{arm.label}   n = {int(runs[metric].notna().sum())} of {len(runs)}"
 
 
-def _caption(study: Study, task: str, compared: list[Comparison], left_out: int) -> str:
+def _caption(study: Study, task: str, values: str | None, compared: list[Comparison], left_out: int) -> str:
     end = matched_steps(study.store.runs)[task]
     is_atari = reported.is_atari(task)
     what = "raw score of the full games" if is_atari else "return of the episodes"
-    frames = f" ({end * style.FRAMES_PER_STEP:,} frames)" if is_atari else ""
+    in_frames = f" ({end * style.FRAMES_PER_STEP:,} frames)" if is_atari else ""
+    metric = "score" if values is None else "eval_score"
+    counts = study.scored[study.scored["task"] == task].groupby("arm")[metric].count()
+    shown = (
+        f"mean {what} that finished in each of {GRID} equal bins of the first {end:,} agent steps{in_frames}, "
+        "last value carried forward"
+        if values is None
+        else f"mean raw return of a run's evaluation episodes, played by its deterministic policy, over the first "
+        f"{end:,} agent steps{in_frames}, linear between evaluations"
+    )
     words = [
-        f"{task}: mean {what} that finished in each of {GRID} equal bins of the first {end:,} agent steps{frames}, "
-        f"last value carried forward, scale {study.plan.scale}. Thin lines: one run (seed) each; thick: their median. "
+        f"{task}: {shown}, scale {study.plan.scale}. Thin lines: one run (seed) each; thick: their median. "
         "n: runs with a score, of those planned."
     ]
     if left_out:
         words.append(f"{left_out} further arms of the check are not drawn here.")
-    if (study.scored[study.scored["task"] == task].groupby("arm")["score"].count() >= BAND_FROM).any():
+    if (counts >= BAND_FROM).any():
         words.append("Coloured band (from 3 runs on): their 25 to 75 % quantiles, not a confidence interval.")
     if compared:
         runs = study.plan.reference.runs if study.plan.reference else 0
@@ -190,11 +216,11 @@ def _grid(figure: Figure, panels: int, columns: int) -> tuple[list[Axes], Axes |
     return cells[: columns - empty] + cells[columns:], left[0] if left else None
 
 
-def _draw_task(study: Study, task: str, wanted: list[str]) -> Drawn:
+def _draw_task(study: Study, task: str, wanted: list[str], values: str | None) -> Drawn:
     names = list(study.plan.arms)
     here = set(study.scored.loc[study.scored["task"] == task, "arm"])
     arms = [arm for arm in study.plan.arms.values() if arm.name in here and arm.name in wanted]
-    data, panels = curve_data(study, task, arms), len(arms) + 1
+    data, panels = curve_data(study, task, arms, values), len(arms) + 1
     columns = 2 if panels <= 4 else COLUMNS
     rows = math.ceil(panels / columns)
     figure = style.new_figure(style.PANEL[0] * columns, style.PANEL[1] * rows + 0.9)
@@ -203,23 +229,30 @@ def _draw_task(study: Study, task: str, wanted: list[str]) -> Drawn:
     for axes, arm in zip(grid, arms, strict=False):
         if axes is not grid[0]:
             axes.sharey(grid[0])
-        _panel(axes, data[data["arm"] == arm.name], arm, _title(study, arm, task), names)
+        _panel(
+            axes,
+            data[data["arm"] == arm.name],
+            arm,
+            _title(study, arm, task, "score" if values is None else "eval_score"),
+            names,
+        )
         first = style.place(axes).is_first_col()
         axes.tick_params(labelleft=first)
         if first:
-            axes.set_ylabel("raw game score" if is_atari else "episode return")
+            label = "raw game score" if is_atari else "episode return"
+            axes.set_ylabel(label if values is None else "evaluation return")
     _medians(grid[len(arms)], data, arms, names)
     end = float(matched_steps(study.store.runs)[task])
     for axes in grid:
         style.step_axis(axes, end, frames=is_atari, label=style.place(axes).is_last_row())
     figure.suptitle(task, x=0.01, ha="left", fontsize=9, fontweight="bold")
-    compared = [item for item in study.comparisons if item.task == task and item.theirs is not None]
+    compared = [c for c in study.comparisons if values is None and c.task == task and c.theirs is not None]
     _legend(figure, spare, arms, names, bool(compared), columns + 1)
     return style.save(
         figure,
         study.folder / "figures",
-        task,
-        _caption(study, task, compared, len(here) - len(arms)),
+        task if values is None else f"{task}_evaluation",
+        _caption(study, task, values, compared, len(here) - len(arms)),
         data.to_csv(index=False, lineterminator="\n"),
     )
 
@@ -247,8 +280,11 @@ def _legend(
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
-    """One figure per task of the plan. Options: arms, tasks: those to draw (all if absent)."""
-    wanted = list(options.get("arms", study.plan.arms))
+    """One figure per task of the plan. Options: arms, tasks: those to draw (all if absent); values: eval_return for the
+    evaluations, of the tasks that have any (the games of training if absent).
+    """
+    wanted, values = list(options.get("arms", study.plan.arms)), options.get("values")
     here = study.scored[study.scored["arm"].isin(wanted)]
     tasks = [task for task in study.plan.tasks if task in options.get("tasks", study.plan.tasks)]
-    return [_draw_task(study, task, wanted) for task in tasks if (here["task"] == task).any()]
+    tasks = [task for task in tasks if values is None or len(frames.rows_with(study, task, values))]
+    return [_draw_task(study, task, wanted, values) for task in tasks if (here["task"] == task).any()]

@@ -5,6 +5,7 @@ small dots. Where x spans decades it is logarithmic and its 0 (PPO: 1/eta = 0) i
 An open mark is a mean from which planned runs are missing; a cross at the foot is a point without any number.
 """
 
+import itertools
 import math
 import re
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from analysis.study import Study
 
 CSV = ["panel", "line", "x", "x_drawn", "kind", "arm", "task", "seed", "value", "low", "high", "n", "planned"]
 DECADE = 5.0  # largest over smallest positive x from which the axis is logarithmic
+LABEL = 0.08  # of the axis, that the number at a tick takes
 DODGE = 0.014  # of the axis, between neighbouring lines, so that their intervals do not hide each other
 
 
@@ -53,7 +55,7 @@ def _lines(study: Study, arms: list[str], options: dict[str, Any]) -> dict[str, 
     if "line" in options:
         values = {arm: value for (arm, _), value in frames.setting(study, options["line"]).items()}
         return {arm: f"{options['line_label']} {values[arm]}" for arm in arms if arm in values}
-    given = {arm: name for name, members in options.get("lines", {}).items() for arm in members}
+    given = {arm: name for name, members in options.get("lines", {}).items() for arm in frames.matching(arms, members)}
     names: dict[str, str] = {}
     for arm in arms:
         kin = style.family(arm)
@@ -90,19 +92,19 @@ def dose_data(study: Study, rows: pd.DataFrame, options: dict[str, Any]) -> pd.D
                     base | {"kind": "run", "seed": int(run["seed"]), "value": float(run["value"])}
                     for run in shown.to_dict("records")
                 ]
-    return _dodged(pd.DataFrame(out, columns=CSV))
+    return _dodged(pd.DataFrame(out, columns=CSV), options)
 
 
-def is_log(x: pd.Series) -> bool:
-    """Do the positive values span decades?"""
+def is_log(x: pd.Series, options: dict[str, Any]) -> bool:
+    """Do the positive values span decades, of a quantity that is not said to be linear?"""
     positive = x[x > 0]
-    return len(positive) > 0 and float(positive.max() / positive.min()) >= DECADE
+    return len(positive) > 0 and not options.get("linear") and float(positive.max() / positive.min()) >= DECADE
 
 
-def _dodged(data: pd.DataFrame) -> pd.DataFrame:
+def _dodged(data: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
     """`x_drawn`: x shifted a little by line. A reference (x = 0 on a logarithmic axis) keeps its x."""
     data = data.astype({"x": float, "value": float, "low": float, "high": float})
-    log = is_log(data["x"])
+    log = is_log(data["x"], options)
     lines = list(dict.fromkeys(data.loc[(data["x"] > 0) | (not log), "line"]))
     positive = data.loc[data["x"] > 0, "x"] if log else data["x"]
     if positive.dropna().empty:
@@ -162,7 +164,9 @@ def _panel(axes: Axes, data: pd.DataFrame, looks: dict[str, style.Look], options
     ticks = sorted({float(x) for x in data["x"] if math.isfinite(x) and (x > 0 or not log)})
     if log:
         axes.set_xscale("log")
-    if ticks and len(ticks) <= 8 and "metric" not in options["x"]:
+    gaps = [] if log else [right - left for left, right in itertools.pairwise(ticks)]
+    room = not gaps or min(gaps) >= LABEL * (ticks[-1] - ticks[0])
+    if ticks and len(ticks) <= 8 and room and "metric" not in options["x"]:
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -201,7 +205,7 @@ def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], rows: pd
     ]
     if metric not in frames.SHARES:
         words.append("Small dots: single runs.")
-    if is_log(data["x"]) and (data["x"] == 0).any():
+    if is_log(data["x"], options) and (data["x"] == 0).any():
         words.append("Dashed line and band: the same for x = 0, which a logarithmic axis does not have.")
     words.append("Points of different lines at one x stand side by side.")
     words.append(frames.lost_sentence(rows))
@@ -228,7 +232,8 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
 
     Options: metric; x: {"key": configuration key} (a panel per task), {"task": True} (the number in the task's name)
     or {"metric": m, "arm": a} (measured on that arm; one panel); x_label; optional: normalise, arms, line (a
-    configuration key whose values are the lines) with line_label, lines (name of a line -> its arms), stem.
+    configuration key whose values are the lines) with line_label, lines (name of a line -> its arms), linear (no
+    logarithmic axis: for weights between 0 and 1), stem. Arms are names or patterns such as lam_*.
     """
     numbers = frames.numbers(study, options["metric"], options.get("normalise"), options.get("arms"))
     rows, absent = frames.measured(numbers)
@@ -242,7 +247,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     if rows.empty:
         return []
     data = dose_data(study, rows, options)
-    looks, log = _looks(data, study, options), is_log(data["x"])
+    looks, log = _looks(data, study, options), is_log(data["x"], options)
     panels = list(dict.fromkeys(data["panel"]))
     figure, cells, columns = _figure(panels)
     for i, (axes, panel) in enumerate(zip(cells, panels, strict=True)):

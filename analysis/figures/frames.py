@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -76,18 +77,35 @@ def plain(text: str) -> str:
     return text.replace("\n", " ").replace("$", "").replace("\\delta", "delta").replace("\\,", " ")
 
 
+def matching(arms: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """The arms that one of the patterns fits, in their order. Args: patterns: names, or such as `lam_*`."""
+    patterns = tuple(patterns)
+    return [arm for arm in arms if any(fnmatchcase(arm, pattern) for pattern in patterns)]
+
+
 def numbers(study: Study, metric: str, normalise: str | None = None, arms: Iterable[str] | None = None) -> pd.DataFrame:
     """One row per planned run: KEY, state and `value`, NaN where the run or its task has no such number.
 
-    Args: metric: key of analysis.scores.METRICS; normalise: as in a claim; arms: those wanted, all if None.
+    Args: metric: key of analysis.scores.METRICS; normalise: as in a claim; arms: those wanted, names or patterns as of
+    `matching`, all if None.
     """
-    wanted = list(study.plan.arms) if arms is None else [arm for arm in study.plan.arms if arm in set(arms)]
+    wanted = list(study.plan.arms) if arms is None else matching(study.plan.arms, arms)
     rows = study.scored.loc[study.scored["arm"].isin(wanted), [*KEY, "state", metric]].rename(columns={metric: "value"})
     values = rows["value"].to_numpy(float, copy=True)
     for task in study.plan.tasks:
         here = (rows["task"] == task).to_numpy()
         values[here] = in_units(study, values[here], task, how(metric, normalise))
     return rows.assign(value=values).reset_index(drop=True)
+
+
+def rows_with(study: Study, task: str, column: str) -> pd.DataFrame:
+    """The rows of metrics.csv of the task's finished runs that have a value in the column, up to the matched steps."""
+    rows, runs = study.store.metrics, study.scored
+    if column not in rows:
+        return pd.DataFrame(columns=[*KEY, "step", column])
+    runs = runs[(runs["task"] == task) & (runs["state"] == "done")]
+    rows = rows[(rows["task"] == task) & rows[column].notna()].merge(runs[[*KEY, "end"]], on=list(KEY))
+    return rows[rows["step"] <= rows["end"]]
 
 
 def in_units(study: Study, values: np.ndarray, task: str, how: str) -> np.ndarray:

@@ -54,8 +54,8 @@ LOOKS = (
     Look("#8C8C00", (0, (6, 2)), "h"),
 )
 # The arms of the whole suite keep their look in every figure, ...
-ARMS = {"ppo": 0, "da_full": 1, "da_1step": 2, "da_3step": 3, "da_full_cd1": 4}
-# ... also where a check names them by what it varies: what is PPO, the full or the 1-step divergence there.
+ARMS = {"ppo": 0, "da_full": 1, "da_1step": 2, "da_3step": 3, "da_full_cd1": 4, "dpo_ppo": 1}
+# ... also where a check names them by what it varies: what is PPO, the full or the 1-step divergence, or DPO there.
 ALIASES = {
     "e0.5": "da_full",
     "kl": "da_full",
@@ -64,6 +64,11 @@ ALIASES = {
     "without": "ppo",
     "without_da": "da_full",
     "without_da_1step": "da_1step",
+    "f111": "dpo_ppo",
+    "default": "dpo_ppo",
+    "learned": "dpo_ppo",
+    "a0.03": "dpo_ppo",
+    "n30": "dpo_ppo",
 }
 FAMILY_LABELS = {
     "ppo": "PPO",
@@ -71,6 +76,7 @@ FAMILY_LABELS = {
     "da_1step": "PPO+DA (1-step)",
     "da_3step": "PPO+DA (3-step)",
     "da_full_cd1": "PPO+DA (c_D = 1)",
+    "dpo_ppo": "DPO(PPO)",
 }
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)), (0, (2, 2)))  # members of a family
 

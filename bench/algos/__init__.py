@@ -1,12 +1,25 @@
 """The algorithms by name. An algorithm is one file: its class takes (config, env) and is an Agent."""
 
+from collections.abc import Callable
+
 from bench.algos.dapo import Dapo
+from bench.algos.dpo import Dpo
+from bench.algos.on_policy import OnPolicy
+from bench.algos.sac import Sac
 from bench.config import RunConfig
 from bench.envs.base import VecEnv
 from bench.loop import Agent
 
 # PPO with V-trace advantages, IMPALA and A2C are DAPO with 1/eta = 0 and other losses: same file, other YAML.
-ALGOS = {"a2c": Dapo, "dapo": Dapo, "impala": Dapo, "ppo": Dapo}
+ALGOS: dict[str, Callable[[RunConfig, VecEnv], Agent]] = {
+    "a2c": Dapo,
+    "dapo": Dapo,
+    "dpo": Dpo,
+    "impala": Dapo,
+    "on_policy": OnPolicy,
+    "ppo": Dapo,
+    "sac": Sac,
+}
 
 
 def make(config: RunConfig, env: VecEnv) -> Agent:

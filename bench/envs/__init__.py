@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SUITES = {
     "atari": "bench.envs.atari",
     "classic": "bench.envs.classic",
+    "dmc": "bench.envs.dmc",
+    "mujoco": "bench.envs.mujoco",
     "tabular": "bench.envs.tabular",
 }
 

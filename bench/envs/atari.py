@@ -82,6 +82,7 @@ class AtariEnv:
         self._ale.metadata = dict(self._ale.metadata)
         self.meanings = tuple(action.name for action in self._ale.ale.get_action_set())
         self.num_actions = len(self.meanings)
+        self.action_range: tuple[np.ndarray, np.ndarray] | None = None
         self.obs_shape = (config.frame_stack, SCREEN, SCREEN)
         self.obs_dtype = np.dtype(np.uint8)
         has_fire = protocol.fire_sequence and len(self.meanings) > SECOND and self.meanings[FIRE] == "FIRE"

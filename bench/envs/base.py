@@ -32,13 +32,14 @@ class VecEnv(Protocol):
     num_envs: int
     obs_shape: tuple[int, ...]
     obs_dtype: np.dtype
-    num_actions: int
+    num_actions: int  # A of them, or the dimension d of one where action_range is given
+    action_range: tuple[np.ndarray, np.ndarray] | None  # lowest and highest action, each [d] float32; None: discrete
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Start all sub-environments. Args: seeds: `[B]` int64 in [0, 2**31). Returns `[B, *obs_shape]`."""
 
     def step(self, actions: np.ndarray) -> Step:
-        """Take one action per sub-environment. Args: actions: `[B]` int64 in [0, num_actions)."""
+        """Take one action per sub-environment. Args: actions: `[B]` int64, or `[B, d]` float32 within action_range."""
 
     def close(self) -> None:
         """Release the sub-environments."""

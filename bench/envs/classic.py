@@ -44,6 +44,7 @@ class ClassicVecEnv:
         self.obs_shape: tuple[int, ...] = space.shape
         self.obs_dtype: np.dtype = np.dtype(np.float32)
         self.num_actions = int(actions.n)
+        self.action_range: tuple[np.ndarray, np.ndarray] | None = None
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Start all copies. Args: seeds: `[B]` integers in [0, 2**31). Returns `[B, *obs_shape]`."""

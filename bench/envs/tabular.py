@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from bench.env_config import TabularConfig
+from bench.envs import landscapes
 from bench.envs import mdp_builders as builders
 from bench.envs.base import Step, check_actions
 from bench.envs.mdp import MDP
@@ -20,6 +21,7 @@ TASKS: dict[str, Callable[[], MDP]] = {
     "garnet_mixing": partial(builders.garnet_mixing, 20, 4, 3, seed=0),
     "garnet_small": partial(builders.garnet, 5, 2, 2, seed=0),
     "river_swim": partial(builders.river_swim, 6),
+    "smooth": lambda: landscapes.smooth(np.random.default_rng(0), 0.99).mdp,
 }
 
 BLOCK = 256  # steps of uniform numbers drawn at once per sub-environment
@@ -51,6 +53,7 @@ class TabularVecEnv:
         self.obs_shape: tuple[int, ...] = (mdp.num_states,)
         self.obs_dtype: np.dtype = np.dtype(np.float32)
         self.num_actions = mdp.num_actions
+        self.action_range: tuple[np.ndarray, np.ndarray] | None = None
         self._next_cdf = _cumulative(mdp.P)
         self._start_cdf = _cumulative(mdp.d0)
         self._one_hot = np.eye(mdp.num_states, dtype=np.float32)

@@ -163,3 +163,60 @@ def categorical_entropy(logits: Tensor) -> Tensor:
     """
     log_p = torch.log_softmax(logits, dim=-1)
     return -(log_p.exp() * log_p).sum(-1)
+
+
+def gaussian_kl(mean_p: Tensor, sigma_p: Tensor, mean_q: Tensor, sigma_q: Tensor) -> Tensor:
+    """KL( N(mean_p, sigma_p) || N(mean_q, sigma_q) ) element by element, in nats, differentiable in all four.
+
+        log(sigma_q / sigma_p) + ( sigma_p^2 + (mean_p - mean_q)^2 ) / (2 sigma_q^2) - 1/2
+
+    With p the target (held constant by the caller) and q the critic it is the off-policy critic's loss.
+
+    Source: Ma 2023, the authors' code, dpo.py:103-121.
+
+    Args:
+        mean_p, sigma_p, mean_q, sigma_q: the same shape; standard deviations, above 0.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(mean_p.shape), sigma_p=sigma_p, mean_q=mean_q, sigma_q=sigma_q)
+    ratio = sigma_p / sigma_q
+    # one ratio for both of its roles: equal distributions then give 0 to the last bit
+    return 0.5 * (ratio.square() + ((mean_p - mean_q) / sigma_q).square() - 1) - ratio.log()
+
+
+def gaussian_nll(mean: Tensor, sigma: Tensor, particles: Tensor) -> Tensor:
+    """- mean log N(x; mean, sigma) over states and particles x, the particles constants: the on-policy critic's loss.
+
+    Source: Ma 2023, the authors' code, dpo.py:92-99.
+
+    Args:
+        mean, sigma: `[N]`, carry the gradient; sigma above 0.
+        particles: `[N, K]`, detached here.
+    Raises:
+        ValueError: a wrong shape.
+    """
+    require_shape(tuple(mean.shape), sigma=sigma)
+    if mean.ndim != 1 or particles.ndim != 2 or len(particles) != len(mean):
+        raise ValueError(f"particles has shape {list(particles.shape)}, expected {list(mean.shape)} + [K]")
+    error = (particles.detach() - mean[:, None]) / sigma[:, None]
+    return 0.5 * error.square().mean() + sigma.log().mean() + 0.5 * math.log(2 * math.pi)
+
+
+def kl_policy_loss(log_pi: Tensor, advantage: Tensor, *, alpha: float) -> Tensor:
+    """mean log pi(a|s) stopgrad( alpha log pi(a|s) - A ), with a drawn from pi.
+
+    Its gradient is in the mean that of alpha KL( pi || exp(A / alpha) / Z ); its value means nothing. The draw is not
+    reparametrised.
+
+    Source: Ma 2023, the authors' code, dpo.py:55-62.
+
+    Args:
+        log_pi: log-probability of actions drawn from pi itself, carries the gradient; any shape.
+        advantage: A, same shape, detached here: max(Q - b, 0), or Q - b.
+        alpha: weight of the entropy, above 0.
+    Raises:
+        ValueError: the shapes differ.
+    """
+    require_shape(tuple(log_pi.shape), advantage=advantage)
+    return (log_pi * (alpha * log_pi - advantage).detach()).mean()

@@ -1,4 +1,4 @@
-"""Value targets over a roll-out: V-trace, TD(lambda) returns, GAE. Time first, `[T, B]`, no gradient.
+"""Value targets over a roll-out: V-trace, TD(lambda) returns, GAE, UAE. Time first, `[T, B]`, no gradient.
 
 `discount[i]` is what the state after step i is worth to step i: gamma, or 0 where the episode ended there.
 One backward recursion serves all of them; everything else is vectorised over time.
@@ -44,7 +44,8 @@ def backward_sum(x: Tensor, decay: Tensor) -> Tensor:
     One kernel per step. `decay[T-1]` is not used.
 
     Args:
-        x, decay: `[T, B]`.
+        x: `[T, B]` or `[T, B, K]`.
+        decay: of as many axes, and of the shape of x or one that spreads over it: `[T, B, 1]`.
     """
     y = x.clone()
     rows, decays = y.unbind(0), decay.unbind(0)
@@ -163,3 +164,42 @@ def gae(r: Tensor, discount: Tensor, v: Tensor, v_next: Tensor, done: Tensor, *,
     require_shape(tuple(r.shape), discount=discount, v=v, v_next=v_next, done=done)
     _require_fraction("lam", lam)
     return backward_sum(r + discount * v_next - v, (discount * lam).masked_fill(done.bool(), 0.0))
+
+
+@torch.no_grad()
+def uae(r: Tensor, discount: Tensor, q: Tensor, b: Tensor, *, lam: float) -> Tensor:
+    """Unified advantage estimates: GAE with values of actions and any baseline of the state.
+
+        delta_i = r_i + discount_i q_{i+1} - b_i,  y_i = q_i - b_i
+        U_i = (delta_i - y_i) + discount_i lam U_{i+1},  U past the end = 0
+        A_i = delta_i + discount_i lam U_{i+1}
+
+    So A = G^lambda(q) - b, the SARSA(lambda) return less the baseline. The accumulator carries A - y, which b has
+    left: a wrong b moves no gradient in the mean. The accumulator of GAE carries A, and counts b again in each step.
+
+    Source: Ma 2023, the authors' code, storage.py:64-92.
+
+    Args:
+        r: `[T, B]` rewards. A step that a time limit cut has r + gamma E q(final observation) here and discount 0.
+        discount: `[T, B]` gamma, or 0 where the episode ended after the step.
+        q: `[T+1, B]` values of the actions taken, the last that of an action drawn in the state past the roll-out;
+            or `[T+1, B, K]`, K particles of them: each is a recursion of its own.
+        b: `[T, B]` baselines of the states acted in.
+        lam: in [0, 1].
+    Returns:
+        A `[T, B]`, or `[T, B, K]` with particles.
+    Raises:
+        ValueError: a wrong shape, or lam outside [0, 1].
+    """
+    require_rollout("r", r)
+    require_shape(tuple(r.shape), discount=discount, b=b)
+    steps, envs = r.shape
+    if q.ndim not in (2, 3) or q.shape[:2] != (steps + 1, envs):
+        raise ValueError(f"q has shape {list(q.shape)}, expected {[steps + 1, envs]} or {[steps + 1, envs]} + [K]")
+    _require_fraction("lam", lam)
+    if q.ndim == 3:
+        r, discount, b = r[..., None], discount[..., None], b[..., None]
+    delta = r + discount * q[1:] - b
+    accumulated = backward_sum(delta - (q[:-1] - b), discount * lam)
+    delta[:-1] += discount[:-1] * lam * accumulated[1:]
+    return delta

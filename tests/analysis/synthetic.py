@@ -23,6 +23,7 @@ ALGO = {
     "da_full": {"name": "dapo", "inv_eta": 0.5, "horizon": None},
 }
 EXACT = ("proposition1", "exact_ascent")  # arms without games
+CONTROL = {"dpo_ppo": "dpo", "sac": "sac"}  # algorithm of an arm on tasks of continuous control; else on_policy
 PROTOCOL = {"name": "dapo2019", "repeat_action_probability": 0.0, "frame_skip": 4, "sign_rewards": True}
 
 
@@ -47,11 +48,21 @@ def env_of(task: str) -> str:
     """The preset that a task of these tests comes from."""
     if task.endswith(("-v0", "-v1")):
         return "classic"
+    if task.endswith("-v5"):
+        return "mujoco"
+    if task == "cartpole-swingup":
+        return "dmc"
     return "tabular" if task in ("chain", "garnet_small", "river_swim") else "atari"
 
 
 def config(arm: str, task: str, seed: int, steps: int = STEPS) -> dict[str, Any]:
     """The resolved configuration of a run, on Atari at the paper's protocol."""
+    if env_of(task) in ("mujoco", "dmc"):
+        env = {"suite": env_of(task), "task": task, "num_envs": 1, "reward": "dense", "reward_delay": 20}
+        algo = {"name": CONTROL.get(arm, "on_policy"), "lam": 0.95, "hidden": [256, 256]}
+        algo |= {"baseline_samples": 30} if arm == "dpo_ppo" else {}
+        env |= {"reward_quantum": 1.0, "evaluation": {"every": 100, "episodes": 10}}
+        return {"algo": algo, "env": env, "seed": seed, "steps": steps, "store": "/somewhere", "run_dir": None}
     if env_of(task) != "atari":
         exact = arm in EXACT
         env = {"suite": env_of(task), "task": task, "num_envs": 1 if exact else 4}

@@ -113,6 +113,12 @@ def test_numbers_are_compared_by_value_and_absent_fields_differ() -> None:
     assert not protocol.same(True, 1)
 
 
+def test_what_the_learner_is_paid_is_no_difference_between_two_arms_but_how_they_are_scored_is() -> None:
+    ours = {"env": {"reward": "dense", "reward_delay": 20, "evaluation": {"episodes": 10}}}
+    theirs = {"env": {"reward": "sparse", "reward_delay": 10, "evaluation": {"episodes": 5}}}
+    assert [item.field for item in protocol.env_differing(ours, theirs)] == ["env.evaluation.episodes"]
+
+
 def test_a_run_longer_than_their_curve_is_compared_where_it_ends(tmp_path: Path) -> None:
     content = synth.make_plan(["da_full"], ["Gravitar"], 2, [], steps=10 * STEPS, reference=REFERENCE)
     synth.write_plan(tmp_path, content)

@@ -317,14 +317,25 @@ def test_a_check_asks_its_figures_for_what_they_understand(
 ) -> None:
     """Every figure of the view draws under a name of its own, on arms of which the check's are but some."""
     monkeypatch.setattr(style, "save", lambda figure, folder, stem, caption, data: Drawn(stem, caption, {}))
-    arms = {"ppo": 0.0, "da_full": 0.5, "without": 0.1, "ppo_m1": 1.0}
+    arms = {
+        "ppo": 0.0,
+        "da_full": 0.5,
+        "without": 0.1,
+        "ppo_m1": 1.0,
+        "default": 0.2,
+        "lam_0": 0.3,
+        "a0": 0.0,
+        "n1": 0.4,
+    }
+    keys = ("inv_eta", "lam", "omega", "nu", "alpha", "baseline_learning_rate", "baseline_samples")
     study = made.make_study(
         tmp_path,
         list(arms),
         {"deep_sea_8": "tabular", "CartPole-v1": "classic"},
         2,
         lambda cell: dict.fromkeys(checks.view(check).metrics, 0.5 + cell[2]),
-        algo=lambda arm: {"inv_eta": arms[arm], "c_d": 0.5, "reuse": 7, "updates_per_version": 4},
+        algo=lambda arm: dict.fromkeys(keys, arms[arm]) | {"c_d": 0.5, "reuse": 7, "updates_per_version": 4},
+        rows=lambda cell: pd.DataFrame({"step": [500, 1000], "eval_return": [1.0, 2.0 + cell[2]]}),
         name=check,
     )
     stems = [figure.stem for figure in figures.draw_all(study)]

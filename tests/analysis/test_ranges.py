@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis import ranges
+from analysis import ranges, reported
 from bench.envs import mdp as mdps
 from bench.envs.tabular import TASKS
 
@@ -13,6 +13,22 @@ def test_games_are_ranged_from_random_to_human_and_control_by_its_own_rules() ->
     assert ranges.task_range("CartPole-v1") == (0.0, 500.0)
     assert ranges.task_range("Acrobot-v1") == (-500.0, 0.0)
     assert all(math.isnan(end) for end in ranges.task_range("Pooyan"))
+
+
+def test_mujoco_is_ranged_from_random_to_published_ppo_and_dm_control_by_its_rewards() -> None:
+    assert ranges.task_range("Hopper-v5") == (16.7, 2609.3)  # Tianshou, PPO, 1M steps
+    assert ranges.task_range("Reacher-v5") == (-43.3, -4.1)
+    assert ranges.task_range("InvertedPendulum-v5") == (0.0, 1000.0)
+    assert ranges.task_range("cartpole-swingup", {"suite": "dmc"}) == (0.0, 1000.0)
+    assert math.isnan(ranges.task_range("Pusher-v5", {"suite": "mujoco"})[0])
+    for task in ranges.RANDOM:
+        low, high = ranges.task_range(task)
+        assert low < high
+
+
+def test_every_published_end_of_a_range_is_one_row() -> None:
+    table = reported.read("mujoco_published.csv").query("implementation == 'PPO (Tianshou)' and steps == 1e6")
+    assert len(table) == table["env"].nunique() == len(ranges.published_ppo())
 
 
 def test_the_expected_return_by_hand() -> None:

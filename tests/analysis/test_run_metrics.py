@@ -52,7 +52,7 @@ def test_a_violated_bound_has_a_ratio_above_0_however_rare_it_is() -> None:
 def test_every_metric_comes_from_somewhere() -> None:
     """A name in the table without a rule would leave every run without a number."""
     from_games = {"score", "auc", "worst_drop", "collapsed"}
-    across_runs = {"bias_matched"}
+    across_runs = {"bias_matched", "eval_auc", "steps_to"}
     assert set(METRICS) == from_games | across_runs | set(rm.VERSION_METRICS)
 
 
@@ -118,3 +118,42 @@ def test_a_run_has_collapsed_below_half_of_its_best_counted_from_random(
 def test_without_a_score_or_a_range_nothing_is_known_about_a_collapse() -> None:
     assert math.isnan(rm.collapsed(NAN, np.array([1.0])))
     assert math.isnan(rm.collapsed(1.0, np.array([NAN])))
+
+
+def test_the_final_evaluation_is_the_mean_of_the_last_fifth_and_of_two_at_least() -> None:
+    assert rm.eval_score(rows(eval_return=[9, 9, 9, 9, 9, 9, 9, 9, 9, 1, NAN, 2])) == 4.0  # 11 of them, so the last 3
+    assert rm.eval_score(rows(eval_return=[9, 1, 3, NAN])) == 2.0
+    assert rm.eval_score(rows(eval_return=[NAN, 3])) == 3.0
+    assert math.isnan(rm.eval_score(rows(eval_return=[NAN])))
+
+
+def test_the_critics_calibration_and_loss_are_those_of_the_second_half() -> None:
+    numbers = rm.version_metrics(rows(critic_calibration=[9, NAN, 9, 0.25, 0.75], loss_critic=[9, -2, -4, NAN, NAN]))
+    assert (numbers["calibration"], numbers["critic_loss"]) == (0.5, -3.0)
+
+
+def test_the_area_of_evaluations_is_a_mean_over_steps_not_over_rows() -> None:
+    uneven = rows(step=[100, 200, 300, 700], eval_return=[0, 4, NAN, 4])
+    assert rm.eval_area(uneven, 100, 700) == (100 * 2 + 500 * 4) / 600
+    assert rm.eval_area(uneven, 150, 200) == 3.0  # 2 at step 150
+    assert math.isnan(rm.eval_area(uneven, 50, 700))  # no extrapolation
+    assert math.isnan(rm.eval_area(rows(step=[100], eval_return=[1]), 100, 100))
+
+
+def test_areas_are_taken_over_the_steps_that_all_runs_of_a_task_have() -> None:
+    runs = {
+        ("a", "Hopper-v5", 0): rows(step=[100, 200, 900], eval_return=[1, 1, 1]),
+        ("b", "Hopper-v5", 0): rows(step=[50, 800, 950], eval_return=[1, 1, NAN]),
+        ("b", "Hopper-v5", 1): rows(step=[700], eval_return=[1]),
+        ("b", "Ant-v5", 1): rows(step=[1, 2], eval_return=[1, 2]),
+    }
+    assert rm.eval_windows(runs) == {"Hopper-v5": (100.0, 800.0), "Ant-v5": (1.0, 2.0)}
+
+
+def test_steps_to_a_threshold_are_a_share_of_the_budget_and_runs_that_never_reach_it_count_as_if_at_its_end() -> None:
+    run = rows(step=[10, 100, 500, 1000], eval_return=[0, 5, NAN, 9])
+    assert rm.steps_to(run, 5.0, 1000) == -1.0  # at the threshold is there
+    assert rm.steps_to(run, 5.5, 1000) == 0.0  # at the very end
+    assert rm.steps_to(run, 10.0, 1000) == 0.0  # never
+    assert math.isnan(rm.steps_to(run, NAN, 1000))
+    assert math.isnan(rm.steps_to(rows(eval_return=[NAN], step=[1]), 5.0, 1000))

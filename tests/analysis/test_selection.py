@@ -129,6 +129,7 @@ def test_without_games_the_exact_return_chooses(tmp_path: Path) -> None:
         ("best()", "best", ("a", "b")),
         ("tuned( b )", "tuned", ("b",)),
         ("best(b,a)", "best", ("b", "a")),
+        ("mean(b, a)", "mean", ("b", "a")),
     ],
 )
 def test_entries_of_a_contrast(text: str, how: str, arms: tuple[str, ...]) -> None:
@@ -139,4 +140,10 @@ def test_entries_of_a_contrast(text: str, how: str, arms: tuple[str, ...]) -> No
 @pytest.mark.parametrize("text", ["worst(a)", "best(a", "best(a) ", "best(best(a))"])
 def test_other_brackets_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="allowed: an arm, best"):
+        parse_entry(text, ["a", "b"])
+
+
+@pytest.mark.parametrize("text", ["mean()", "mean(a)", "mean(a, b, a)"])
+def test_a_mean_is_of_several_different_arms(text: str) -> None:
+    with pytest.raises(UserError, match="is no mean; allowed: mean"):
         parse_entry(text, ["a", "b"])

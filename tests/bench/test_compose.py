@@ -37,7 +37,7 @@ USES = {
     "logger": "logger={}",
 }
 ELSEWHERE = {"algo", "env", "hparams/for", "check", "scale", "executor"}
-COMPUTED = {"exact_ascent", "proposition1"}  # algorithms without interaction
+COMPUTED = {"baseline_fit", "exact_ascent", "proposition1", "uae_variance"}  # algorithms without interaction
 ENVIRONMENTS = ("atari", "classic", "tabular")
 
 
@@ -251,7 +251,7 @@ def test_a_plain_path_needs_no_quotes():
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("algo=dappo", "available in algo: a2c, dapo, exact_ascent"),
+        ("algo=dappo", "available in algo: a2c, baseline_fit, dapo"),
         ("env=atar", "available in env: atari, classic, exact, tabular"),
         ("hparams=foo", "available in hparams: "),
         ("algo=null", "the name of a preset"),

@@ -1,4 +1,5 @@
 import hashlib
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -106,3 +107,11 @@ def test_an_atari_run_names_its_rom_and_no_other_does():
     assert found["rom_sha256"] == hashlib.sha256(Path(atari.rom_path("Qbert")).read_bytes()).hexdigest()
     assert other["rom_sha256"] not in (None, found["rom_sha256"])
     assert collected()["rom_sha256"] is None
+
+
+@pytest.mark.parametrize(("suite", "names"), [("mujoco", ["gymnasium", "mujoco"]), ("dmc", ["dm-control", "mujoco"])])
+def test_a_run_in_a_simulator_names_its_versions_and_no_other_does(suite, names):
+    found = manifest.collect(to_run_config(compose([f"env={suite}", "algo=dpo"])))
+    assert sorted(found["simulators"]) == names
+    assert found["simulators"] == {name: importlib.metadata.version(name) for name in names}
+    assert "simulators" not in collected()

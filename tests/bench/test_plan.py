@@ -141,7 +141,7 @@ def test_a_contrast_names_an_arm_or_a_choice_among_arms():
     assert contrast_entry("a", arms) == ("", ("a",))
     assert contrast_entry("best(a, b)", arms) == ("best", ("a", "b"))
     assert contrast_entry("tuned()", arms) == ("tuned", ("a", "b", "c"))
-    for wrong in ("best(a", "mean(a,b)", "best(a)(b)"):
+    for wrong in ("best(a", "worst(a,b)", "best(a)(b)"):
         with pytest.raises(UserError, match="is no arm"):
             contrast_entry(wrong, arms)
 

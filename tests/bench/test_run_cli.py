@@ -197,7 +197,7 @@ def test_a_run_killed_twice_ends_with_the_parameters_of_an_unbroken_one(place):
         (["--nonsense"], "'--nonsense'"),
         (["--config-name", "suite"], "conf/config.yaml"),
         (["--cfg", "job", "algo=foo"], "available in algo: a2c, dapo"),
-        (["algo=proposition1"], "algo=proposition1 and exact_ascent need env=exact"),
+        (["algo=proposition1"], "proposition1 and uae_variance need env=exact"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(tmp_path, monkeypatch, capsys, arguments, says):

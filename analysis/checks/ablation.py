@@ -1,0 +1,20 @@
+"""What do UAE, the learned residual baseline and the KL off-policy gradient each add, and together?"""
+
+from analysis.checks import Figure, View
+
+# Digits of an arm: UAE (else GAE), learned residual (else g = 0), KL off-policy gradient (else omega = 1).
+FACTORS = {"prefix": "f", "factors": ("UAE", "residual", "off-policy KL")}
+
+VIEW = View(
+    metrics=("eval_score", "eval_auc", "steps_to", "score", "auc", "entropy"),
+    figures=(
+        Figure("factorial", {"metric": "eval_auc"} | FACTORS),
+        Figure("factorial", {"metric": "eval_score"} | FACTORS),
+        Figure("bars", {"metric": "eval_auc"}),
+        Figure(
+            "curves",
+            {"values": "eval_return", "arms": ("f111", "f000", "no_clamp", "mse_critic", "squashed_gaussian")},
+        ),
+    ),
+    baseline="f111",
+)

@@ -1,0 +1,13 @@
+"""Does the gain of DPO over PPO hold on other tasks, and under sparse and delayed rewards?"""
+
+from analysis.checks import Figure, View
+
+VIEW = View(
+    metrics=("eval_score", "eval_auc", "steps_to", "score", "auc", "entropy"),
+    figures=(
+        Figure("bars", {"metric": "eval_auc"}),
+        Figure("bars", {"metric": "eval_score"}),
+        Figure("curves", {"values": "eval_return"}),
+    ),
+    baseline="ppo",
+)

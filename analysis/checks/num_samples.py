@@ -1,0 +1,15 @@
+"""Does the number of policy samples behind the baseline matter?"""
+
+from analysis.checks import Figure, View
+
+X = {"x": {"key": "algo.baseline_samples"}, "x_label": "policy samples per baseline", "lines": {"DPO": ("n*",)}}
+
+VIEW = View(
+    metrics=("eval_score", "eval_auc", "score", "auc", "entropy"),
+    figures=(
+        Figure("dose", {"metric": "eval_auc"} | X),
+        Figure("dose", {"metric": "eval_score"} | X),
+        Figure("curves", {"values": "eval_return"}),
+    ),
+    baseline="n30",
+)

@@ -1,0 +1,379 @@
+"""Distillation policy optimisation (Ma 2023): one policy improved from its own data and from replayed states.
+
+Every step enters the roll-out and the replay, and is followed by `utd` updates of the critic N(mu, sigma)(s, a) on
+
+    KL( N(r + gamma (1 - done) mu'(s', a'), gamma sigma'(s', a')) || N(mu, sigma)(s, a) ),    a' ~ pi
+
+with a Polyak target mu', sigma'. An iteration of T steps ends with updates of g on (b(s) - mu(s, a))^2 over the replay,
+
+    b(s) = E_{a ~ pi} [ (1 + g(s, a)) mu(s, a) ],
+    A_k = nu (Q_k - b) + (1 - nu) UAE(Q_k, b),    Q_k ~ N(mu, sigma)(s, a), k = 1 .. K,
+
+and with the learner's epochs on omega L_on + (1 - omega) L_off, where L_on is PPO's or A2C's with mean_k A_k,
+standardised, TRPO takes omega times its step, and over replayed states, with a ~ pi,
+
+    L_off = mean log pi(a|s) stopgrad( alpha log pi(a|s) - max(mu(s, a) - b(s), 0) );
+
+each is accompanied by an update of the critic on the likelihood of A_k + b. Estimators and losses stand in bench.ops.
+Source: Ma 2023 (arXiv 2302.00533), of which only the abstracts and the author's code, MagiFeeney/DPO @ 2e00ca2, could be
+read; where the code departs from the method, or leaves a choice:
+
+E1  b averages over the actions as the critic sees them (`released.unscaled_baseline_actions`: over their unit draws).
+E2  A cut episode is replayed with its true last observation (`released.reset_next_state`: with the first one of the next
+    episode).
+E3  It bootstraps with E_pi mu at that observation (`released.zero_final_state`: with a state of zeros, which is what the
+    code reads until its replay is full), and no estimate runs across it.
+E4  The target's sigma keeps gamma sigma' where the episode terminated (`mask_terminal_sigma`: nothing but the floor, as
+    a strict Bellman target has). sigma is softplus plus `sigma_floor`.
+E5  Draws of a Beta are kept as drawn and inside (1e-6, 1 - 1e-6); log pi is their density in the unit cube.
+E6  Advantages are standardised over each environment's T steps, once per iteration.
+E7  Discrete actions are one-hot for critic and g, behind a hidden layer; frames are scaled to [0, 1] and have a trunk per
+    network. The code fed the index as a number, and raw bytes.
+E8  With `advantage: gae` b takes the place of V, in every bootstrap, and so enters the critic's returns; nu (Q - b) stays.
+    With `critic: mse` there is one particle, mu.
+E9  The target critic follows every update of the critic, of either kind. The learner sees no decay, no clipping of
+    gradients, no entropy bonus.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench import seeding
+from bench.algos.collector import Collector, Policy, Rollout, Transition, family_of
+from bench.algos.learners import (
+    LOG_RATIO_CLIP,
+    block_variance,
+    minibatches,
+    move,
+    natural_step,
+    require_finite,
+    sha256,
+    standardise,
+    surrogate,
+)
+from bench.config import RunConfig
+from bench.dpo_config import DpoConfig
+from bench.envs.base import Step, VecEnv
+from bench.mlps import Net, polyak
+from bench.ops.losses import gaussian_kl, gaussian_nll, kl_policy_loss
+from bench.ops.returns import gae, td_lambda, uae
+from bench.replay import RolloutReplay
+
+STREAMS = ("policy", "replay", "critic", "baseline", "improve", "diagnostics")
+CHUNK = 512  # states whose baseline is computed at once: the actions of more do not fit a cache
+BLOCK = 64  # steps of a block whose gradient variance is measured
+CENTRAL = 1.6449  # half-width of a Gaussian's central 90 %, in standard deviations
+
+
+class Dpo:
+    """Actor, critic, baseline and replay of one run."""
+
+    def __init__(self, run: RunConfig, env: VecEnv):
+        assert isinstance(run.algo, DpoConfig)
+        self.config, self.device, self.num_envs = run.algo, torch.device(run.device), env.num_envs
+        cfg, init = self.config, seeding.generator(run.seed, "init")
+        family = family_of(cfg.policy, env, self.device)
+        code, outputs = family.code_size, 2 if cfg.critic == "gaussian" else 1
+        self.policy_net = Policy(family, env.obs_shape, cfg.hidden, init).to(self.device)
+        self.critic = Net(env.obs_shape, cfg.hidden, outputs, init, code=code).to(self.device)
+        self.residual = Net(env.obs_shape, cfg.hidden, 1, init, code=code).to(self.device)
+        self.target = Net(env.obs_shape, cfg.hidden, outputs, init, code=code).to(self.device)
+        self.target.load_state_dict(self.critic.state_dict())
+        self.target.requires_grad_(False)
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=rate, eps=cfg.adam_eps, fused=True)
+            for name, net, rate in (
+                ("policy", self.policy_net, cfg.learning_rate),
+                ("critic", self.critic, cfg.learning_rate),
+                ("residual", self.residual, cfg.baseline_learning_rate),
+            )
+        }
+        self.generators = {name: seeding.generator(run.seed, name) for name in STREAMS}
+        self.collector = Collector(self.policy_net, cfg, env, self.generators["policy"])
+        self.replay = RolloutReplay(max(1, min(cfg.replay_capacity, run.steps) // env.num_envs), env.num_envs)
+        self.generated = self.iterations = self.policy_updates = self.critic_updates = 0
+        self.due = 0.0  # critic updates owed
+        self.critic_losses: list[Tensor] = []
+
+    # --- acting ------------------------------------------------------------------------------------------------
+
+    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Sample an action per environment."""
+        return self.collector.act(obs)
+
+    def mode(self, obs: np.ndarray) -> np.ndarray:
+        """Deterministic actions, for evaluation."""
+        return self.collector.mode(obs)
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, start: np.ndarray, step: Step) -> dict[str, float]:
+        """Add what the action led to; update the critic; improve the policy when the iteration is complete."""
+        self._remember(self.collector.observe(step))
+        self.generated += self.num_envs
+        if self.replay.size * self.num_envs >= self.config.batch_size:
+            self.due += self.config.utd * self.num_envs
+            while self.due >= 1:
+                self.due -= 1
+                self.critic_losses.append(self._update_critic(self._replayed("critic")))
+        return self._improve() if len(self.collector.steps) == self.config.learner.steps else {}
+
+    def finish(self) -> dict[str, float]:
+        """Steps of an incomplete iteration are not learnt from."""
+        return {}
+
+    def _remember(self, t: Transition) -> None:
+        x_next = t.x_reset if self.config.released.reset_next_state else t.x_next  # E2
+        fields = {"x": t.x, "u": t.u, "r": t.r, "x_next": x_next, "done": t.done}
+        self.replay.extend({name: value.cpu().unsqueeze(0) for name, value in fields.items()})
+
+    def _replayed(self, stream: str) -> dict[str, Tensor]:
+        batch = self.replay.sample(self.config.batch_size, 1, self.generators[stream])
+        return {name: value[0].to(self.device) for name, value in batch.items()}
+
+    # --- critic ------------------------------------------------------------------------------------------------
+
+    def value(self, net: Net, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and sigma of a critic at drawn actions, `[N]` each or `[S, N]`."""
+        out = net(x, self.policy_net.family.encode(u))
+        if self.config.critic == "mse":
+            return out[..., 0], torch.zeros_like(out[..., 0])
+        if self.config.sigma_fixed is not None:
+            return out[..., 0], torch.full_like(out[..., 0], self.config.sigma_fixed)
+        return out[..., 0], nn.functional.softplus(out[..., 1]) + self.config.sigma_floor  # E4
+
+    def critic_loss(self, batch: dict[str, Tensor], u_next: Tensor) -> Tensor:
+        """Of replayed steps, with the actions drawn at their next states."""
+        cfg, alive = self.config, 1 - batch["done"]
+        with torch.no_grad():
+            mean_next, sigma_next = self.value(self.target, batch["x_next"], u_next)
+            mean_target, sigma_target = batch["r"] + cfg.gamma * alive * mean_next, cfg.gamma * sigma_next
+            if cfg.mask_terminal_sigma:
+                sigma_target = torch.where(alive > 0, sigma_target, cfg.sigma_floor)  # E4
+        mean, sigma = self.value(self.critic, batch["x"], batch["u"])
+        if cfg.critic == "mse":
+            return (mean - mean_target).square().mean()
+        return gaussian_kl(mean_target, sigma_target, mean, sigma).mean()
+
+    def _update_critic(self, batch: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad():
+            u_next = self.policy_net.family.sample(self.policy_net(batch["x_next"]), self.generators["critic"])
+        return self._step_critic(self.critic_loss(batch, u_next))
+
+    def _fit_returns(self, x: Tensor, u: Tensor, returns: Tensor) -> Tensor:
+        """One update on the iteration's own returns `[N, K]`."""
+        mean, sigma = self.value(self.critic, x, u)
+        if self.config.critic == "mse":
+            return self._step_critic((mean - returns.mean(-1)).square().mean())
+        return self._step_critic(gaussian_nll(mean, sigma, returns))
+
+    def _step_critic(self, loss: Tensor) -> Tensor:
+        self._descend("critic", loss)
+        polyak(self.target, self.critic, self.config.tau)  # E9
+        self.critic_updates += 1
+        return loss.detach()
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    # --- baseline ----------------------------------------------------------------------------------------------
+
+    def baseline(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """b(s) of observations `[N, ...]`, differentiable in g alone, and the mean of Q over the same actions, `[N]`."""
+        cfg, family = self.config, self.policy_net.family
+        with torch.no_grad():
+            raw = self.policy_net(x)
+            u = family.sample(raw.expand(cfg.baseline_samples, *raw.shape), generator)
+            code = u if cfg.released.unscaled_baseline_actions else family.encode(u)  # E1
+            q = self.critic(x, code)[..., 0]
+        if not cfg.residual:
+            return q.mean(0), q.mean(0)
+        return ((1 + self.residual(x, code)[..., 0]) * q).mean(0), q.mean(0)
+
+    @torch.no_grad()
+    def _baselines(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pieces = [self.baseline(piece, self.generators["improve"]) for piece in x.split(CHUNK)]
+        b, v = (torch.cat(part) for part in zip(*pieces, strict=True))
+        return b, v
+
+    def _fit_baseline(self) -> Tensor:
+        batch = self._replayed("baseline")
+        with torch.no_grad():
+            q, _ = self.value(self.critic, batch["x"], batch["u"])
+        loss = (self.baseline(batch["x"], self.generators["baseline"])[0] - q).square().mean()
+        self._descend("residual", loss)
+        return loss.detach()
+
+    # --- improvement -------------------------------------------------------------------------------------------
+
+    def _improve(self) -> dict[str, float]:
+        cfg, learner = self.config, self.config.learner
+        rollout = self.collector.take()
+        fits = [self._fit_baseline() for _ in range(learner.baseline_updates)] if cfg.residual else []
+        advantage, returns, metrics = self.estimate(rollout)
+        x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
+        a, returns = standardise(advantage).flatten(), returns.flatten(0, 1)  # E6
+        with torch.no_grad():
+            log_mu = self.policy_net.log_prob(x, u)
+        if learner.name == "trpo":
+            rows = self._improve_by_trust_region(x, u, a, returns)
+        else:
+            rows = list(self._improve_by_minibatches(x, u, a, returns, log_mu))
+        self.iterations += 1
+        with torch.no_grad():
+            log_ratio = self.policy_net.log_prob(x, u) - log_mu
+            log_pi_new = self.policy_net.log_prob(
+                x, self.policy_net.family.sample(self.policy_net(x), self.generators["diagnostics"])
+            )
+        metrics |= {
+            "version": self.iterations,
+            "updates": self.policy_updates,
+            "trained": self.critic_updates * cfg.batch_size,
+            "lr": cfg.learning_rate,
+            **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
+            "kl": -log_ratio.mean().item(),
+            "ratio": log_ratio.clamp(max=LOG_RATIO_CLIP).exp().mean().item(),
+            "entropy": -log_pi_new.mean().item(),
+        }
+        if self.critic_losses:
+            metrics["loss_critic"] = torch.stack(self.critic_losses).mean().item()
+        if fits:
+            metrics["loss_baseline"] = torch.stack(fits).mean().item()
+        self.critic_losses = []
+        require_finite(metrics, self.policy_updates)
+        return metrics
+
+    @torch.no_grad()
+    def estimate(self, rollout: Rollout) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """Advantages `[T, B]`, returns `[T, B, K]` for the critic, and metrics of both."""
+        cfg, generator = self.config, self.generators["improve"]
+        steps, envs = rollout.r.shape
+        x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
+        mean, sigma = (part.unflatten(0, (steps, envs)) for part in self.value(self.critic, x, u))
+        u_last = self.policy_net.family.sample(self.policy_net(rollout.x_last), generator)
+        mean_last, sigma_last = self.value(self.critic, rollout.x_last, u_last)
+        q = self._particles(torch.cat([mean, mean_last[None]]), torch.cat([sigma, sigma_last[None]]))
+        b, v = (part.unflatten(0, (steps, envs)) for part in self._baselines(x))
+        b_last, v_last = self._baselines(rollout.x_last)
+        b_final, v_final = self._baselines(self._final(rollout)) if len(rollout.final) else (b_last[:0], v_last[:0])
+        r, r_gae = self._bootstrapped(rollout, v_final), self._bootstrapped(rollout, b_final)
+        by_uae = uae(r, rollout.discount, q, b, lam=cfg.lam)
+        by_gae = gae(r_gae, rollout.discount, b, torch.cat([b[1:], b_last[None]]), rollout.discount == 0, lam=cfg.lam)
+        estimates = by_uae if cfg.advantage == "uae" else by_gae.unsqueeze(-1)  # E8
+        mixed = cfg.nu * (q[:-1] - b.unsqueeze(-1)) + (1 - cfg.nu) * estimates
+        advantage = mixed.mean(-1)
+        metrics = {
+            "advantage_rms": advantage.square().mean().sqrt().item(),
+            "q_mean": mean.mean().item(),
+            "q_sigma": sigma.mean().item(),
+            "q_sigma_min": sigma.min().item(),
+            "baseline_gap": (b - v).mean().item(),
+        }
+        if cfg.critic == "gaussian":
+            complete = td_lambda(r, rollout.discount, torch.cat([mean[1:], mean_last[None]]), lam=1.0)
+            inside = ((complete - mean).abs() <= CENTRAL * sigma).float().mean().item()
+            metrics["critic_calibration"] = abs(inside - 0.9)
+        if cfg.diagnostics_every and self.iterations % cfg.diagnostics_every == 0:
+            metrics |= self._gradient_variances(rollout, {"pg_var_uae": by_uae.mean(-1), "pg_var_gae": by_gae})
+        return advantage, mixed + b.unsqueeze(-1), metrics
+
+    def _particles(self, mean: Tensor, sigma: Tensor) -> Tensor:
+        if self.config.critic == "mse":
+            return mean.unsqueeze(-1)
+        size = (*mean.shape, self.config.critic_samples)
+        noise = torch.randn(size, generator=self.generators["improve"]).to(self.device)
+        return mean.unsqueeze(-1) + sigma.unsqueeze(-1) * noise
+
+    def _final(self, rollout: Rollout) -> Tensor:
+        """What follows the cut steps, `[M, ...]`."""
+        return torch.zeros_like(rollout.final) if self.config.released.zero_final_state else rollout.final  # E3
+
+    def _bootstrapped(self, rollout: Rollout, value: Tensor) -> Tensor:
+        """Rewards, those of cut steps with the discounted value `[M]` of what was to follow."""
+        r = rollout.r.clone()
+        r[rollout.cut] += self.config.gamma * value
+        return r
+
+    def _improve_by_minibatches(
+        self, x: Tensor, u: Tensor, a: Tensor, returns: Tensor, log_mu: Tensor
+    ) -> Iterator[dict[str, Tensor]]:
+        cfg = self.config
+        for i in minibatches(cfg.learner, len(a), self.generators["improve"]):
+            loss, row = torch.zeros((), device=self.device), {}
+            if cfg.omega > 0:
+                row["loss_policy"] = surrogate(cfg.learner, self.policy_net.log_prob(x[i], u[i]), log_mu[i], a[i])
+                loss = loss + cfg.omega * row["loss_policy"]
+            if cfg.omega < 1:
+                row["loss_off"], row["positive"] = self.off_policy_loss()
+                loss = loss + (1 - cfg.omega) * row["loss_off"]
+            self._descend("policy", loss)
+            self.policy_updates += 1
+            row["loss_return"] = self._fit_returns(x[i], u[i], returns[i])
+            yield {name: value.detach() for name, value in row.items()}
+
+    def _improve_by_trust_region(self, x: Tensor, u: Tensor, a: Tensor, returns: Tensor) -> list[dict[str, Tensor]]:
+        cfg, learner = self.config, self.config.learner
+        row: dict[str, Tensor] = {}
+        if cfg.omega > 0:
+            step, tries = natural_step(learner, self.policy_net, x, u, a)
+            move(self.policy_net, cfg.omega * step)
+            row["line_search"] = torch.tensor(float(tries))
+        if cfg.omega < 1:
+            row["loss_off"], row["positive"] = self.off_policy_loss()
+            self._descend("policy", (1 - cfg.omega) * row["loss_off"])
+        self.policy_updates += 1
+        assert learner.value_updates and learner.value_batch
+        fits = []
+        for _ in range(learner.value_updates):
+            i = torch.randint(len(a), (learner.value_batch,), generator=self.generators["improve"])
+            fits.append(self._fit_returns(x[i], u[i], returns[i]))
+        row["loss_return"] = torch.stack(fits).mean()
+        return [{name: value.detach() for name, value in row.items()}]
+
+    def off_policy_loss(self) -> tuple[Tensor, Tensor]:
+        """L_off on replayed states and fresh actions, and the share of positive advantages there."""
+        x = self._replayed("replay")["x"]
+        raw = self.policy_net(x)
+        u = self.policy_net.family.sample(raw, self.generators["replay"])
+        with torch.no_grad():
+            advantage = self.value(self.critic, x, u)[0] - self.baseline(x, self.generators["replay"])[0]
+            positive = (advantage > 0).float().mean()
+            if self.config.clamp_advantage:
+                advantage = advantage.clamp(min=0)
+        return kl_policy_loss(self.policy_net.family.log_prob(raw, u), advantage, alpha=self.config.alpha), positive
+
+    @torch.enable_grad()
+    def _gradient_variances(self, rollout: Rollout, candidates: dict[str, Tensor]) -> dict[str, float]:
+        """Of the policy gradient with UAE and with GAE on the same steps, critic and baseline (nu = 0)."""
+        measured = {
+            name: block_variance(self.policy_net, rollout.x, rollout.u, a, block=min(BLOCK, len(a) // 2))
+            for name, a in candidates.items()
+        }
+        return {name: value for name, value in measured.items() if math.isfinite(value)}
+
+    # --- keeping -----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, optimisers, normalisation, counters and generators (not the replay)."""
+        return {
+            "policy": self.policy_net.state_dict(),
+            "critic": self.critic.state_dict(),
+            "target": self.target.state_dict(),
+            "residual": self.residual.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "normaliser": self.collector.normaliser.state_dict(),
+            "counters": {
+                name: getattr(self, name) for name in ("generated", "iterations", "policy_updates", "critic_updates")
+            },
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+        }
+
+    def parameters_sha256(self) -> str:
+        """Hash of all parameters by name."""
+        return sha256(self.policy_net, self.critic, self.target, self.residual)

@@ -1,0 +1,161 @@
+"""PPO, A2C and TRPO with a value network and GAE, in DPO's protocol: the baselines that DPO is compared with.
+
+Per iteration: T steps, A = GAE(V), standardised over each environment's steps, then the learner's epochs on its loss, each
+with an update of V on mean (V - (A + V))^2. Networks, optimiser, normalisation and sizes are DPO's (bench.algos.dpo),
+without replay, critic of actions, or decay and clipping of anything.
+Source: Schulman et al. 2017, algorithm 1; Mnih et al. 2016, algorithm S3; Schulman et al. 2015; Schulman et al. 2016
+(GAE); a time limit bootstraps with V of the true last observation.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import seeding
+from bench.algos.collector import Collector, Policy, Rollout, family_of
+from bench.algos.learners import (
+    LOG_RATIO_CLIP,
+    minibatches,
+    move,
+    natural_step,
+    require_finite,
+    sha256,
+    standardise,
+    surrogate,
+)
+from bench.config import RunConfig
+from bench.dpo_config import OnPolicyConfig
+from bench.envs.base import Step, VecEnv
+from bench.mlps import Net
+from bench.ops.returns import gae
+
+STREAMS = ("policy", "improve", "diagnostics")
+
+
+class OnPolicy:
+    """Actor and learner of one run."""
+
+    def __init__(self, run: RunConfig, env: VecEnv):
+        assert isinstance(run.algo, OnPolicyConfig)
+        self.config, self.device, self.num_envs = run.algo, torch.device(run.device), env.num_envs
+        cfg, init = self.config, seeding.generator(run.seed, "init")
+        family = family_of(cfg.policy, env, self.device)
+        self.policy_net = Policy(family, env.obs_shape, cfg.hidden, init).to(self.device)
+        self.value_net = Net(env.obs_shape, cfg.hidden, 1, init).to(self.device)
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=cfg.learning_rate, eps=cfg.adam_eps, fused=True)
+            for name, net in (("policy", self.policy_net), ("value", self.value_net))
+        }
+        self.generators = {name: seeding.generator(run.seed, name) for name in STREAMS}
+        self.collector = Collector(self.policy_net, cfg, env, self.generators["policy"])
+        self.generated = self.iterations = self.policy_updates = self.trained = 0
+
+    # --- acting ------------------------------------------------------------------------------------------------
+
+    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+        """Sample an action per environment."""
+        return self.collector.act(obs)
+
+    def mode(self, obs: np.ndarray) -> np.ndarray:
+        """Deterministic actions, for evaluation."""
+        return self.collector.mode(obs)
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, start: np.ndarray, step: Step) -> dict[str, float]:
+        """Add what the action led to; improve the policy when the iteration is complete."""
+        self.collector.observe(step)
+        self.generated += self.num_envs
+        return self._improve() if len(self.collector.steps) == self.config.learner.steps else {}
+
+    def finish(self) -> dict[str, float]:
+        """Steps of an incomplete iteration are not learnt from."""
+        return {}
+
+    # --- improvement -------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def estimate(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Advantages and value targets, `[T, B]` each."""
+        steps, envs = rollout.r.shape
+        v = self.value_net(rollout.x.flatten(0, 1))[..., 0].unflatten(0, (steps, envs))
+        v_next = torch.cat([v[1:], self.value_net(rollout.x_last)[None, :, 0]])
+        r = rollout.r.clone()
+        if len(rollout.final):
+            r[rollout.cut] += self.config.gamma * self.value_net(rollout.final)[..., 0]
+        advantage = gae(r, rollout.discount, v, v_next, rollout.discount == 0, lam=self.config.lam)
+        return advantage, advantage + v
+
+    def _improve(self) -> dict[str, float]:
+        cfg, learner, rollout = self.config, self.config.learner, self.collector.take()
+        advantage, returns = self.estimate(rollout)
+        x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
+        a, returns = standardise(advantage).flatten(), returns.flatten()
+        with torch.no_grad():
+            log_mu = self.policy_net.log_prob(x, u)
+        rows: list[dict[str, Tensor]] = []
+        if learner.name == "trpo":
+            step, tries = natural_step(learner, self.policy_net, x, u, a)
+            move(self.policy_net, step)
+            self.policy_updates += 1
+            assert learner.value_updates and learner.value_batch
+            for _ in range(learner.value_updates):
+                i = torch.randint(len(a), (learner.value_batch,), generator=self.generators["improve"])
+                loss = self._fit(x[i], returns[i])
+                rows.append({"loss_value": loss, "line_search": torch.tensor(float(tries))})
+        else:
+            for i in minibatches(learner, len(a), self.generators["improve"]):
+                loss_policy = surrogate(learner, self.policy_net.log_prob(x[i], u[i]), log_mu[i], a[i])
+                self._descend("policy", loss_policy)
+                self.policy_updates += 1
+                rows.append({"loss_policy": loss_policy.detach(), "loss_value": self._fit(x[i], returns[i])})
+        self.iterations += 1
+        with torch.no_grad():
+            raw = self.policy_net(x)
+            log_ratio = self.policy_net.family.log_prob(raw, u) - log_mu
+            fresh = self.policy_net.family.sample(raw, self.generators["diagnostics"])
+            entropy = -self.policy_net.family.log_prob(raw, fresh).mean()
+        metrics = {
+            "version": self.iterations,
+            "updates": self.policy_updates,
+            "trained": self.trained,
+            "lr": cfg.learning_rate,
+            **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
+            "advantage_rms": advantage.square().mean().sqrt().item(),
+            "kl": -log_ratio.mean().item(),
+            "ratio": log_ratio.clamp(max=LOG_RATIO_CLIP).exp().mean().item(),
+            "entropy": entropy.item(),
+        }
+        require_finite(metrics, self.policy_updates)
+        return metrics
+
+    def _fit(self, x: Tensor, returns: Tensor) -> Tensor:
+        loss = (self.value_net(x)[..., 0] - returns).square().mean()
+        self._descend("value", loss)
+        self.trained += len(returns)
+        return loss.detach()
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    # --- keeping -----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters, optimisers, normalisation, counters and generators."""
+        return {
+            "policy": self.policy_net.state_dict(),
+            "value": self.value_net.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "normaliser": self.collector.normaliser.state_dict(),
+            "counters": {
+                name: getattr(self, name) for name in ("generated", "iterations", "policy_updates", "trained")
+            },
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+        }
+
+    def parameters_sha256(self) -> str:
+        """Hash of all parameters by name."""
+        return sha256(self.policy_net, self.value_net)

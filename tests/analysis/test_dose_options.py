@@ -1,0 +1,55 @@
+"""Arms by pattern, and axes that are linear although their values span decades."""
+
+from pathlib import Path
+
+import figure_studies as made
+import pandas as pd
+
+from analysis.figures import bars, dose, frames, style
+from analysis.study import Study
+
+PLACES = {"default": 0.3, "nu_0": 0.0, "nu_0.1": 0.1, "nu_1": 1.0, "omega_0": 0.3}
+X = {"metric": "eval_auc", "normalise": "none", "x": {"key": "algo.nu"}, "x_label": "nu"}
+
+
+def study(root: Path, metric: str = "eval_auc", value: float = 1.0) -> Study:
+    return made.make_study(
+        root, list(PLACES), {"Hopper-v5": "mujoco"}, 2, lambda cell: {metric: value + cell[2] * (value != 0)},
+        algo=lambda arm: {"nu": PLACES[arm]},
+    )  # fmt: skip
+
+
+def test_a_pattern_names_the_arms_that_it_fits_in_their_order() -> None:
+    arms = ["lam_0", "default", "lam_0.5", "lambda"]
+    assert frames.matching(arms, ("lam_*", "default")) == ["lam_0", "default", "lam_0.5"]
+    assert frames.matching(arms, ("lam",)) == []
+
+
+def test_arms_and_lines_may_be_given_by_pattern(tmp_path: Path) -> None:
+    options = X | {"arms": ("default", "nu_*"), "lines": {"DPO": ("default", "nu_*")}, "linear": True}
+    (figure,) = dose.draw(study(tmp_path), options)
+    data = pd.read_csv(figure.paths["csv"])
+    assert set(data["arm"]) == {"default", "nu_0", "nu_0.1", "nu_1"}
+    assert set(data["line"]) == {"DPO"}
+
+
+def test_a_linear_axis_has_a_place_for_0_and_a_logarithmic_one_a_dashed_line(tmp_path: Path) -> None:
+    options = X | {"arms": ("default", "nu_*"), "lines": {"DPO": ("default", "nu_*")}}
+    (linear,) = dose.draw(study(tmp_path / "linear"), options | {"linear": True})
+    (logarithmic,) = dose.draw(study(tmp_path / "log"), options)
+    assert "Dashed line" not in linear.caption
+    assert "Dashed line and band: the same for x = 0" in logarithmic.caption
+
+
+def test_runs_that_did_not_get_there_are_counted_below_their_bars(tmp_path: Path) -> None:
+    for value, late in ((0.0, 10), (-1.5, 0)):
+        (figure,) = bars.draw(study(tmp_path / str(late), "steps_to", value), {"metric": "steps_to"})
+        assert f"{late} of 10 runs did not get there within their budget" in figure.caption
+
+
+def test_dpo_keeps_its_look_under_the_names_that_its_checks_give_it() -> None:
+    for arm, arms in (("dpo_ppo", ["ppo", "dpo_ppo"]), ("f111", ["f111", "f000"]), ("n30", ["n1", "n30"])):
+        assert style.look(arm, arms) == style.LOOKS[1]
+    arms = ["dpo_ppo", "dpo_a2c", "dpo_trpo", "ppo", "a2c", "trpo", "sac"]
+    looks = [style.look(arm, arms) for arm in arms]
+    assert len({look.color for look in looks}) == 7
