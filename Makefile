@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint check reproduce-atari reproduce report clean
+.PHONY: help setup test test-slow lint check reproduce-atari reproduce-mujoco reproduce report clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -33,10 +33,17 @@ lint: $(READY) ## style, format and types
 
 check: lint test ## lint, types and tests
 
-reproduce-atari: $(READY) ## PPO against DAPO on Atari; SCALE=smoke|quick|cpu|gpu|paper (default quick, 15 minutes)
-	@$(BIN)/python -m bench.suite run check=multi_step scale=$(SCALE) store=$(STORE) logger=$(LOGGER); suite=$$?; \
+define reproduce_check
+	@$(BIN)/python -m bench.suite run check=$(1) scale=$(SCALE) store=$(STORE) logger=$(LOGGER); suite=$$?; \
 	if [ $$suite -gt 1 ]; then exit $$suite; fi; \
-	$(BIN)/python -m analysis report check=multi_step scale=$(SCALE) store=$(STORE) && exit $$suite
+	$(BIN)/python -m analysis report check=$(1) scale=$(SCALE) store=$(STORE) && exit $$suite
+endef
+
+reproduce-atari: $(READY) ## PPO against DAPO on Atari; SCALE=smoke|quick|cpu|gpu|paper (default quick, 15 minutes)
+	$(call reproduce_check,multi_step)
+
+reproduce-mujoco: $(READY) ## PPO against DPO on MuJoCo; SCALE=smoke|quick|cpu|gpu|paper (default quick, 10 minutes)
+	$(call reproduce_check,sample_efficiency)
 
 reproduce: $(READY) ## every claim that two CPU cores can decide, from nothing, under an hour; then against results/
 	@$(BIN)/python -m bench.suite run check=all scale=cpu store=$(STORE) logger=none; suite=$$?; \

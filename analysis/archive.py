@@ -35,7 +35,10 @@ TABLES = {"episodes": EPISODE_COLUMNS, "metrics": ("step",)}
 # Of metrics: clocks that follow from `step`, and the optimiser's health, which no verdict and no figure is made of and
 # which would be half of the bytes. They stay in the store.
 CLOCKS = ("wall_s", "version", "updates", "trained", "reuse", "lr")
-HEALTH = ("loss_policy", "loss_value", "ratio", "clipped", "advantage_rms", "grad_norm", "d_mean", "staleness")
+HEALTH = (
+    *("loss_policy", "loss_value", "loss_off", "loss_return", "loss_baseline", "ratio", "clipped", "advantage_rms"),
+    *("grad_norm", "d_mean", "staleness", "positive", "line_search"),
+)
 LEFT_OUT = CLOCKS + HEALTH
 # Of configurations: the seed is the run's own; the rest says where files went.
 NOT_CONFIG = ("seed", "store", "run_dir", "logger")

@@ -43,8 +43,8 @@ From the evaluations of the deterministic policy (column eval_return, raw return
   value; `gradient_error_best`: log10 of the smallest of all lambdas; `gradient_shift`: the largest of all.
 * `heldout_residual`, `heldout_variance`: log10 of the last value; V^pi has 0.
 
-Runs that play no games (the exact algorithms) do not count agent steps (`analysis.load.CLOCKS`); their S is the smallest
-number planned among the task's runs of that kind.
+Runs that play no games (the exact algorithms) do not count agent steps (`analysis.load.CLOCKS`); their S is the
+smallest number planned among the task's runs of that kind.
 """
 
 import math

@@ -265,6 +265,8 @@ class RunConfig:
             require(self.algo.policy == "categorical", "algo.policy", self.algo.policy, allowed)
         elif isinstance(self.algo, SacConfig):
             require(continuous, "env.suite", self.env.suite, f"{' or '.join(CONTINUOUS_SUITES)} with algo=sac")
+        if isinstance(self.algo, OnPolicyConfig | SacConfig):  # small networks, faster there than on a GPU
+            require(self.device == "cpu", "device", self.device, f"cpu with algo={self.algo.name}")
         if isinstance(self.algo, OnPolicyConfig):
             least = self.algo.learner.steps * self.env.num_envs
             require(self.steps >= least, "steps", self.steps, f"{least} and more, one iteration of algo.learner.steps")

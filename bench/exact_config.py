@@ -56,12 +56,14 @@ class UaeVarianceConfig(AlgoConfig):
 
 @dataclass(kw_only=True)
 class BaselineFitConfig(AlgoConfig):
-    """DPO's residual baseline, trained on a replay of older policies and measured on held-out states; a step is an update.
+    """DPO's residual baseline, trained on a replay of older policies, measured on held-out states; a step is an update.
 
     b(s) = E_{a~pi} (1 + g(s, a)) Q^pi(s, a), g a network, Q^pi exact.
     """
 
-    baseline: str  # learned, or a reference: value (V^pi) | optimal | replay_mean | zero_residual (g = 0, sampled) | none (0)
+    baseline: (
+        str  # learned, or a reference: value (V^pi) | optimal | replay_mean | zero_residual (g = 0, sampled) | none (0)
+    )
     width: int  # of g's hidden layers
     depth: int  # hidden layers of g
     trunk: str  # g's hidden layers: own | shared_frozen (a fitted critic's) | shared_tuned (the same, trained on)

@@ -67,7 +67,7 @@ METRICS = {
     "advantage_mse": "its mean squared error as an estimate of A^pi, the sum of the three",
     "gradient_bias2": "squared bias of the policy gradient, share of the squared gradient",
     "gradient_variance": "variance of one step's policy gradient, share of the squared gradient",
-    "gradient_error": "gradient_bias2 + gradient_variance / algo.batch_steps: squared error of a batch of independent steps",
+    "gradient_error": "gradient_bias2 + gradient_variance / algo.batch_steps: squared error over independent steps",
     "gradient_shift": "change of the mean policy gradient when the baseline is perturbed, share of the gradient's norm",
     "baseline_loss": "squared error of the residual baseline against Q on replayed steps, mean since the last row",
     "heldout_residual": "E (Q - b)^2 on held-out states under pi, over that of b = V^pi",

@@ -8,9 +8,10 @@ X = {"x": {"key": "algo.alpha"}, "x_label": "temperature alpha", "lines": LINES}
 VIEW = View(
     metrics=("eval_score", "eval_auc", "entropy", "score", "auc"),
     figures=(
+        Figure("dose", {"metric": "auc"} | X),
         Figure("dose", {"metric": "eval_auc"} | X),
-        Figure("dose", {"metric": "eval_score"} | X),
         Figure("dose", {"metric": "entropy"} | X),
+        Figure("curves", {}),
         Figure("curves", {"values": "eval_return"}),
     ),
     baseline="a0.03",

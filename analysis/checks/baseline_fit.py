@@ -2,24 +2,25 @@
 
 from analysis.checks import Figure, View
 
-# b = 0 is four decades away and would hide all other differences.
-SHOWN = (
-    "value",
-    "optimal",
-    "replay_mean",
-    "zero_residual",
-    "w256_d2",
-    "w64_d2",
-    "w16_d2",
-    "w256_d1",
-    "w256_d3",
-    "shared_tuned",
-    "shared_frozen",
-)
+SHOWN = ("[!n]*",)  # all but none: b = 0 is four decades away and would hide all other differences
 
 VIEW = View(
     metrics=("heldout_variance", "heldout_residual"),
     figures=(
+        Figure(
+            "sweep",
+            {
+                "x": "step",
+                "x_label": "updates",
+                "columns": (
+                    ("heldout_variance", "gradient variance\nover V's, held out"),
+                    ("fitted_variance", "gradient variance\nover V's, seen"),
+                    ("heldout_residual", "squared error\nover V's, held out"),
+                ),
+                "arms": ("w*", "shared_*"),
+                "stem": "fit_over_updates",
+            },
+        ),
         Figure("bars", {"metric": "heldout_variance", "arms": SHOWN, "line": 0.0}),
         Figure("bars", {"metric": "heldout_residual", "arms": SHOWN, "line": 0.0}),
     ),

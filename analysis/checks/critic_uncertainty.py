@@ -2,16 +2,17 @@
 
 from analysis.checks import Figure, View
 
+SHOWN = ("learned", "floor_0.3", "fixed_0.3", "masked", "mse")
+
 VIEW = View(
     metrics=("calibration", "critic_loss", "eval_score", "eval_auc", "score", "auc"),
     figures=(
         Figure("bars", {"metric": "calibration"}),
         Figure("bars", {"metric": "critic_loss"}),
+        Figure("bars", {"metric": "auc"}),
         Figure("bars", {"metric": "eval_auc"}),
-        Figure(
-            "curves",
-            {"values": "eval_return", "arms": ("learned", "floor_0.3", "fixed_0.3", "masked", "mse")},
-        ),
+        Figure("curves", {"arms": SHOWN}),
+        Figure("curves", {"arms": SHOWN, "values": "eval_return"}),
     ),
     baseline="learned",
 )

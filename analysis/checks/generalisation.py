@@ -5,8 +5,9 @@ from analysis.checks import Figure, View
 VIEW = View(
     metrics=("eval_score", "eval_auc", "steps_to", "score", "auc", "entropy"),
     figures=(
+        Figure("bars", {"metric": "auc"}),
         Figure("bars", {"metric": "eval_auc"}),
-        Figure("bars", {"metric": "eval_score"}),
+        Figure("curves", {}),
         Figure("curves", {"values": "eval_return"}),
     ),
     baseline="ppo",

@@ -7,8 +7,9 @@ X = {"x": {"key": "algo.baseline_samples"}, "x_label": "policy samples per basel
 VIEW = View(
     metrics=("eval_score", "eval_auc", "score", "auc", "entropy"),
     figures=(
+        Figure("dose", {"metric": "auc"} | X),
         Figure("dose", {"metric": "eval_auc"} | X),
-        Figure("dose", {"metric": "eval_score"} | X),
+        Figure("curves", {}),
         Figure("curves", {"values": "eval_return"}),
     ),
     baseline="n30",

@@ -10,6 +10,7 @@ VIEW = View(
         Figure("bars", {"metric": "steps_to"}),
         Figure("bars", {"metric": "eval_score"}),
         Figure("curves", {}),
+        Figure("bars", {"metric": "auc"}),
     ),
     baseline="ppo",
     published=("PPO", "A2C", "TRPO", "SAC", "TD3"),

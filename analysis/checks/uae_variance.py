@@ -2,6 +2,23 @@
 
 from analysis.checks import Figure, View
 
+SWEEP = {
+    "x": "trace_decay",
+    "x_label": "lambda",
+    "even": True,
+    "least": 1e-12,
+    "arms": ("*_value", "*_noise", "*_learned"),
+}
+ADVANTAGE = (
+    ("advantage_bias2", "squared bias between\nactions / E A^2"),
+    ("advantage_variance", "variance / E A^2"),
+    ("advantage_mse", "squared error / E A^2"),
+)
+GRADIENT = (
+    ("gradient_bias2", "squared bias of the\ngradient / its square"),
+    ("gradient_error", "squared error of a batch's\ngradient / its square"),
+)
+
 VIEW = View(
     metrics=(
         "advantage_variance",
@@ -12,6 +29,8 @@ VIEW = View(
         "gradient_shift",
     ),
     figures=(
+        Figure("sweep", SWEEP | {"columns": ADVANTAGE, "stem": "advantage_over_lambda"}),
+        Figure("sweep", SWEEP | {"columns": GRADIENT, "stem": "gradient_over_lambda"}),
         Figure("bars", {"metric": "advantage_variance"}),
         Figure("bars", {"metric": "advantage_mse"}),
         Figure("bars", {"metric": "gradient_bias2"}),

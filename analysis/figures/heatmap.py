@@ -39,11 +39,12 @@ class Grid:
 
 
 def score_grid(study: Study, options: dict[str, Any]) -> Grid | None:
-    """The grid's scores, tuning seeds apart from test seeds; None where no run says where it stands.
+    """The grid's scores, tuning seeds apart from test seeds, of the tasks that have such a number; None where there is
+    none, or no run says where it stands.
 
     Without tuning seeds in the plan, or without runs on the others, choice and score share their runs (`split`).
     """
-    rows = frames.numbers(study, options["metric"], options.get("normalise"), options.get("arms"))
+    rows, _ = frames.measured(frames.numbers(study, options["metric"], options.get("normalise"), options.get("arms")))
     placed = [frames.setting(study, options[axis]) for axis in ("x", "y")]
     places = {}
     for arm in dict.fromkeys(rows["arm"]):

@@ -23,7 +23,7 @@ WAVES = 6  # terms of a reward function
 
 
 def smooth(rng: np.random.Generator, gamma: float) -> Landscape:
-    """Random points in a cube; an action leads near the point at its own displacement, and pays a random smooth function.
+    """Points in a cube; an action leads near the point at its own displacement and pays a random smooth function.
 
         P(s'|s, a) proportional to exp( -| x_s + d_a - x_s' |^2 / (2 BLUR^2) ),   |d_a| = STRIDE
         R(s, a) = sum of WAVES plane waves of normal frequency and amplitude, another sum for each action
@@ -43,8 +43,8 @@ def smooth(rng: np.random.Generator, gamma: float) -> Landscape:
     return Landscape(MDP(P=weight / weight.sum(-1, keepdims=True), R=rewards, d0=start, gamma=gamma), x)
 
 
-def four_rooms(rng: np.random.Generator, gamma: float) -> Landscape:  # noqa: ARG001, one interface
-    """The four rooms; a network sees row and column, from -1 to 1, and no walls."""
+def four_rooms(rng: np.random.Generator, gamma: float) -> Landscape:
+    """The four rooms, nothing drawn; a network sees row and column, from -1 to 1, and no walls."""
     rows = builders.ROOMS
     cells = np.array([(y, x) for y, row in enumerate(rows) for x, mark in enumerate(row) if mark == "."], dtype=float)
     return Landscape(builders.four_rooms(gamma=gamma), 2 * cells / (len(rows) - 1) - 1)

@@ -19,6 +19,7 @@ biases UAE by (1 - lambda) gamma M (I - k M)^-1 e, one of GAE's baseline by the 
 Source: Schulman et al. 2016, eq. 16 (GAE); MagiFeeney/DPO @ 2e00ca2, storage.py:64-92 (UAE); the rest is ours.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -111,7 +112,7 @@ def optimal_baseline(pi: Array, q: Array) -> Array:
 def spread(weight: Array, x: Array) -> float:
     """Standard deviation of x under a distribution of the same shape."""
     mean = float((weight * x).sum())
-    return float((weight * (x - mean) ** 2).sum()) ** 0.5
+    return math.sqrt(float((weight * (x - mean) ** 2).sum()))
 
 
 def baseline_of(kind: str, pi: Array, q: Array, stale: Array) -> Array:
@@ -146,7 +147,7 @@ class Instance:
 
 
 def draw(mdp: MDP, algo: UaeVarianceConfig, seed: int) -> Instance:
-    """A random softmax policy and its noise: the same policy and, in units of a spread, noise for every arm of a seed."""
+    """A random softmax policy and its noise; of a seed all arms have one policy and, in spreads, the same noise."""
     rng = {
         name: np.random.default_rng(stream(seed, name))
         for name in ("logits", "stale", "baseline", "critic", "perturbation")
@@ -173,9 +174,9 @@ def _estimator(name: str, case: Instance, baseline: Array) -> Estimator:
 def measure(case: Instance, name: str, lam: float, batch_steps: int) -> dict[str, float]:
     """One lambda's row of metrics.csv. Averages are over the policy's occupancy of states and actions.
 
-    E (X - A)^2 = advantage_bias2 + advantage_offset2 + advantage_variance: the first is what differs between the actions
-    of a state, the second the mean over them, which no gradient sees. Numbers on advantages are shares of E A^2, those
-    on gradients of |grad J|^2.
+    E (X - A)^2 = advantage_bias2 + advantage_offset2 + advantage_variance: the first is what differs between the
+    actions of a state, the second the mean over them, which no gradient sees. Numbers on advantages are shares of
+    E A^2, those on gradients of |grad J|^2.
 
     Args:
         case: as from `draw`.
@@ -206,7 +207,7 @@ def measure(case: Instance, name: str, lam: float, batch_steps: int) -> dict[str
         "gradient_bias2": gradient_bias2,
         "gradient_variance": gradient_variance,
         "gradient_error": gradient_bias2 + gradient_variance / batch_steps,
-        "gradient_shift": (float((shift**2).sum()) / length) ** 0.5,
+        "gradient_shift": math.sqrt(float((shift**2).sum()) / length),
     }
 
 

@@ -10,13 +10,14 @@ Of all functions of the state, V^pi has the least residual and b* (bench.exact.a
 training loss has the mean of Q over the actions of the replay, whose policies are older (`replay_mean`): neither of
 the two.
 
-Source: MagiFeeney/DPO @ 2e00ca2, model.py:93-103, dpo.py:123-134 (baseline and loss); processes, replay, split are ours.
+Source: MagiFeeney/DPO @ 2e00ca2, model.py:93-103, dpo.py:123-134 (baseline and loss); the rest is ours.
 D1 The critic is exact: Q^pi in b, as the target, and for the fit of the critic that lends its hidden layers.
 D2 Rewards are scaled so that Q^pi has standard deviation 1 under pi: DPO divides them by a running one of the return.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -48,7 +49,8 @@ class Problem:
     def replay(self) -> Array:
         """Shares of the replay `[S, A]`: the older policies' states and actions, none of the held-out states."""
         seen: Array = np.where(self.held_out[:, None], 0, self.stale)
-        return seen / seen.sum()
+        shares: Array = seen / seen.sum()
+        return shares
 
 
 def problem(land: Landscape, algo: BaselineFitConfig, rng: np.random.Generator) -> Problem:
@@ -69,7 +71,7 @@ def problem(land: Landscape, algo: BaselineFitConfig, rng: np.random.Generator) 
     pi = softmax(logits)
     d, held_out = occupancy(mdp, pi), np.zeros(mdp.num_states, dtype=bool)
     held_out[rng.permutation(mdp.num_states)[: max(1, round(algo.held_out * mdp.num_states))]] = True
-    q = action_values(mdp, pi)
+    q = action_values(mdp, pi)  # D1
     return Problem(
         features=land.features,
         pi=pi,
@@ -120,7 +122,7 @@ def worth(case: Problem, b: Array, noise: Array) -> dict[str, float]:
 
 def linear(inputs: int, outputs: int, rng: torch.Generator) -> nn.Linear:
     """PyTorch's default layer, drawn from a generator of its own: weights and biases within 1 / sqrt(inputs) of 0."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator=rng)
     assert isinstance(layer, nn.Linear)
@@ -130,7 +132,7 @@ def linear(inputs: int, outputs: int, rng: torch.Generator) -> nn.Linear:
 def trunk(inputs: int, width: int, depth: int, rng: torch.Generator) -> nn.Sequential:
     """Hidden layers with tanh. Source: MagiFeeney/DPO @ 2e00ca2, network.py."""
     sizes = [inputs] + [width] * depth
-    pairs = zip(sizes[:-1], sizes[1:], strict=True)
+    pairs = pairwise(sizes)
     return nn.Sequential(*(part for a, b in pairs for part in (linear(a, b, rng), nn.Tanh())))
 
 
@@ -193,7 +195,8 @@ class Fit:
         s, a = drawn // actions, drawn % actions
         samples = torch.multinomial(self.pi[s], algo.samples, replacement=True, generator=self.rng)
         shares = nn.functional.one_hot(samples, actions).float().mean(1)
-        unique, place = s.unique(return_inverse=True)  # a state's g is computed once, however often it was drawn
+        # A state's g is computed once, however often it was drawn.
+        unique, place = s.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         loss = baseline_loss(self.residual(unique)[place], self.q[s], shares, self.q[s, a])
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

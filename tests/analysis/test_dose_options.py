@@ -5,7 +5,7 @@ from pathlib import Path
 import figure_studies as made
 import pandas as pd
 
-from analysis.figures import bars, dose, frames, style
+from analysis.figures import bars, dose, frames, heatmap, style
 from analysis.study import Study
 
 PLACES = {"default": 0.3, "nu_0": 0.0, "nu_0.1": 0.1, "nu_1": 1.0, "omega_0": 0.3}
@@ -53,3 +53,9 @@ def test_dpo_keeps_its_look_under_the_names_that_its_checks_give_it() -> None:
     arms = ["dpo_ppo", "dpo_a2c", "dpo_trpo", "ppo", "a2c", "trpo", "sac"]
     looks = [style.look(arm, arms) for arm in arms]
     assert len({look.color for look in looks}) == 7
+
+
+def test_a_grid_of_a_number_that_no_task_has_is_not_drawn(tmp_path: Path) -> None:
+    options = {"metric": "auc", "normalise": "none", "x": "algo.nu", "y": "algo.nu", "x_label": "x", "y_label": "y"}
+    assert heatmap.draw(study(tmp_path), options) == []
+    assert len(heatmap.draw(study(tmp_path, "auc"), options)) == 1

@@ -91,14 +91,19 @@ def ends() -> list[tuple[str, float]]:
 def setting(family: str) -> tuple[MDP, Array, Array, Array]:
     """A process that never ends, a policy, and a wrong Q and b."""
     mdp, rng = replace(FAMILIES[family], gamma=0.8), np.random.default_rng(1)
-    return mdp, policy(None, rng.standard_normal(mdp.R.shape)), rng.standard_normal(mdp.R.shape), rng.standard_normal(
-        mdp.num_states
+    return (
+        mdp,
+        policy(None, rng.standard_normal(mdp.R.shape)),
+        rng.standard_normal(mdp.R.shape),
+        rng.standard_normal(mdp.num_states),
     )
 
 
 @pytest.mark.parametrize(("family", "lam"), ends())
 @pytest.mark.parametrize("name", ["gae", "uae"])
-def test_moments_of_endless_streams_are_those_of_iterating_the_second_moment(name: str, family: str, lam: float) -> None:
+def test_moments_of_endless_streams_are_those_of_iterating_the_second_moment(
+    name: str, family: str, lam: float
+) -> None:
     """Y = x(z, z') + k Y': E Y and E Y^2 pair by pair, from Y = 0, for 0.8^200 = 4e-20."""
     mdp, pi, q, b = setting(family)
     parts, k = estimator(mdp, name, q, b), mdp.gamma * lam
@@ -293,7 +298,11 @@ def rows(task: str = "garnet", seed: int = 0, **changed: object) -> list[dict[st
 
 
 def test_there_is_one_row_per_lambda_in_the_order_given() -> None:
-    assert [(row["step"], row["trace_decay"]) for row in rows(lambdas=[1.0, 0.0, 0.5])] == [(1, 1.0), (2, 0.0), (3, 0.5)]
+    assert [(row["step"], row["trace_decay"]) for row in rows(lambdas=[1.0, 0.0, 0.5])] == [
+        (1, 1.0),
+        (2, 0.0),
+        (3, 0.5),
+    ]
 
 
 def test_runs_repeat_by_seed_and_estimators_of_a_seed_share_its_policy_and_noise() -> None:

@@ -89,9 +89,7 @@ def test_the_least_loss_has_the_mean_of_q_over_the_actions_of_the_replay() -> No
         optimiser.zero_grad()
         weight = replay[states, actions] * len(states)  # the loss is a mean
         root = weight.sqrt()
-        loss = baseline_loss(
-            g[states], root[:, None] * q[states], pi[states], root * q[states, actions]
-        )
+        loss = baseline_loss(g[states], root[:, None] * q[states], pi[states], root * q[states, actions])
         loss.backward()
         return loss
 
@@ -294,7 +292,10 @@ def test_a_task_without_features_is_refused() -> None:
     ("changed", "says"),
     [
         ({"name": "fit"}, "algo.name is 'fit'; allowed: baseline_fit"),
-        ({"baseline": "mean"}, "algo.baseline is 'mean'; allowed: learned, none, optimal, replay_mean, value, zero_residual"),
+        (
+            {"baseline": "mean"},
+            "algo.baseline is 'mean'; allowed: learned, none, optimal, replay_mean, value, zero_residual",
+        ),
         ({"trunk": "shared"}, "algo.trunk is 'shared'; allowed: own, shared_frozen, shared_tuned"),
         ({"gamma": 1.0}, "algo.gamma is 1.0"),
         ({"held_out": 0.0}, "algo.held_out is 0.0"),
