@@ -171,6 +171,7 @@ VERSION_METRICS: dict[str, Callable[[Rows], float]] = {
     "pg_variance": log_of_mean("pg_var"),
     "d_variance_ratio": mean_log_ratio("d_var_full", "d_var_1step"),
     "pg_variance_ratio": mean_log_ratio("pg_var_full", "pg_var_1step"),
+    "uae_variance_ratio": mean_log_ratio("pg_var_uae", "pg_var_gae"),
     "eval_score": eval_score,
     "calibration": late_mean_of("critic_calibration"),
     "critic_loss": late_mean_of("loss_critic"),

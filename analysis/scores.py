@@ -18,7 +18,7 @@ From metrics.csv, over the rows (policy versions; instances of proposition1) up 
 * `d_variance`, `pg_variance`: log10 of the mean of d_var, pg_var. A difference of 1 is a factor of 10. A mean of 0 has
   no logarithm: not measured.
 * `d_variance_ratio`, `pg_variance_ratio`: mean of log10(full / 1-step), both measured on the same batch with the same
-  parameters.
+  parameters. `uae_variance_ratio`: mean of log10(UAE / GAE), likewise.
 * `entropy`, `shift`, `exact_auc` (of exact_return), `coverage_mean` (of a running count): means. `coverage`,
   `exact_return`: last values. `first_shift`: first value.
 * `bias`: mean log10 delta2. `bias_matched`: the same at matched return: mean over those tenths of a decade of the
@@ -94,6 +94,7 @@ METRICS = {
     "d_variance": Metric("variance of the divergence estimate", "log10", "none"),
     "pg_variance": Metric("variance of the policy gradient", "log10", "none"),
     "d_variance_ratio": Metric("variance of D, full over 1-step, same batch", "log10", "none"),
+    "uae_variance_ratio": Metric("variance of the policy gradient, UAE over GAE, same steps", "log10", "none"),
     "pg_variance_ratio": Metric("variance of the policy gradient, full over 1-step, same batch", "log10", "none"),
     "entropy": Metric("policy entropy", "nats", "none"),
     "coverage": Metric("distinct observations", "count", "none"),

@@ -107,6 +107,7 @@ METRICS = (
     "score",
     "shift",
     "steps_to",
+    "uae_variance_ratio",
     "worst_drop",
 )
 DIRECTIONS = ("greater", "less", "equal", "every_below")

@@ -78,7 +78,8 @@ _TRAINING_KEYS = {f"algo.{field.name}" for field in fields(DapoConfig)} - {
 _PRESETS = (
     ": hparams=default_atari, default_classic and default_tabular are for algo=dapo and its relatives; with their "
     "discrete actions, which a Beta policy does not have, algo=dpo needs hparams=dpo_discrete or dpo_cpu_discrete and "
-    "algo=on_policy hparams=on_policy_discrete or on_policy_cpu_discrete; algo=baseline_fit, exact_ascent, "
+    "algo=on_policy hparams=on_policy_discrete or on_policy_cpu_discrete; algo=sac needs env=mujoco or dmc; "
+    "algo=baseline_fit, exact_ascent, "
     "proposition1 and uae_variance need env=exact, or env=tabular hparams=default_exact"
 )
 # Keys that say where a run lives or is shown, not what it computes.

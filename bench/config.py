@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.algo_config import AlgoConfig
 from bench.dpo_config import DpoConfig, OnPolicyConfig, SacConfig
-from bench.env_config import CONTINUOUS_SUITES, SUITE_CONFIGS, EnvConfig
+from bench.env_config import CONTINUOUS_SUITES, SUITE_CONFIGS, AtariConfig, EnvConfig
 from bench.errors import require, require_positive
 from bench.exact_config import BaselineFitConfig, UaeVarianceConfig
 
@@ -261,14 +261,23 @@ class RunConfig:
             allowed = f"beta, squashed_gaussian with {suite}, whose actions are continuous"
             require(self.algo.policy != "categorical", "algo.policy", self.algo.policy, allowed)
         elif isinstance(self.algo, OnPolicyConfig):
-            allowed = f"categorical with {suite}, whose actions are discrete (hparams=dpo_discrete and on_policy_discrete set it)"
+            allowed = f"categorical with {suite}, whose actions are discrete (set by hparams={self.algo.name}_discrete)"
             require(self.algo.policy == "categorical", "algo.policy", self.algo.policy, allowed)
         elif isinstance(self.algo, SacConfig):
             require(continuous, "env.suite", self.env.suite, f"{' or '.join(CONTINUOUS_SUITES)} with algo=sac")
+        if isinstance(self.algo, DpoConfig | SacConfig):
+            held = min(self.algo.replay_capacity, self.steps) // self.env.num_envs * self.env.num_envs
+            wanted = f"{self.algo.batch_size + self.env.num_envs} and more, as steps, to hold a batch"
+            require(held >= self.algo.batch_size, "algo.replay_capacity", self.algo.replay_capacity, wanted)
+        if isinstance(self.algo, OnPolicyConfig) and isinstance(self.env, AtariConfig):
+            forced = self.env.protocol.fire_sequence  # steps that the policy did not choose
+            require(not forced, "env.protocol.fire_sequence", forced, f"false with algo={self.algo.name}")
         if isinstance(self.algo, OnPolicyConfig | SacConfig):  # small networks, faster there than on a GPU
             require(self.device == "cpu", "device", self.device, f"cpu with algo={self.algo.name}")
         if isinstance(self.algo, OnPolicyConfig):
             least = self.algo.learner.steps * self.env.num_envs
+            parts = self.algo.learner.minibatches
+            require(parts <= least, "algo.learner.minibatches", parts, f"at most {least}, the steps of an iteration")
             require(self.steps >= least, "steps", self.steps, f"{least} and more, one iteration of algo.learner.steps")
 
     def _check_dapo(self, algo: DapoConfig) -> None:

@@ -48,7 +48,8 @@ class LearnerConfig:
 
     def __post_init__(self) -> None:
         _require_choice("learner", self.name, LEARNERS)
-        require_positive(self, "algo.learner", "steps", "epochs", "minibatches")
+        require_positive(self, "algo.learner", "epochs", "minibatches")
+        require(self.steps > 1, "algo.learner.steps", self.steps, "2 and more, over which advantages are standardised")
         require(self.baseline_updates >= 0, "algo.learner.baseline_updates", self.baseline_updates, "0 or more")
         needed = {
             "ppo": ("clip",),
@@ -56,10 +57,13 @@ class LearnerConfig:
         }
         for key in needed.get(self.name, ()):
             value = getattr(self, key)
-            require(value is not None and value > 0, f"algo.learner.{key}", value, f"above 0 with learner={self.name}")
+            fits = value is not None and 0 < value < math.inf
+            require(fits, f"algo.learner.{key}", value, f"a finite number above 0 with learner={self.name}")
         if self.name == "trpo":
-            single = self.epochs == self.minibatches == 1
-            require(single, "algo.learner.minibatches", self.minibatches, "1, and 1 epoch, with learner=trpo")
+            for key in ("epochs", "minibatches"):
+                require(getattr(self, key) == 1, f"algo.learner.{key}", getattr(self, key), "1 with learner=trpo")
+            assert self.backtrack is not None
+            require(self.backtrack < 1, "algo.learner.backtrack", self.backtrack, "below 1")
         if self.value_updates is not None:
             require(self.value_updates > 0, "algo.learner.value_updates", self.value_updates, "null or 1 and more")
             batch = self.value_batch
@@ -151,8 +155,10 @@ class DpoConfig(OnPolicyConfig):
             "algo.batch_size and more",
         )
         if self.sigma_fixed is not None:
-            require(self.sigma_fixed > 0, "algo.sigma_fixed", self.sigma_fixed, "null or above 0")
+            require(0 < self.sigma_fixed < math.inf, "algo.sigma_fixed", self.sigma_fixed, "null or a number above 0")
             require(self.critic == "gaussian", "algo.sigma_fixed", self.sigma_fixed, "null with algo.critic=mse")
+        pointed = self.critic == "gaussian" and self.gamma == 0
+        require(not pointed, "algo.gamma", self.gamma, "above 0 with algo.critic=gaussian: its target is else a point")
         sharp = self.mask_terminal_sigma and self.sigma_floor == 0
         require(
             not sharp,
@@ -190,6 +196,8 @@ class SacConfig(AlgoConfig):
         require(bool(self.hidden) and min(self.hidden) > 0, "algo.hidden", self.hidden, "a list of widths above 0")
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         require_positive(self, "algo", "learning_rate", "adam_eps", "tau", "batch_size", "report_every")
+        finite = self.target_entropy is None or math.isfinite(self.target_entropy)
+        require(finite, "algo.target_entropy", self.target_entropy, "null or a finite number")
         _require_fraction(self, "tau")
         _require_finite(self, "learning_rate", "adam_eps", "utd", "random_steps")
         require(

@@ -30,14 +30,16 @@ class Evaluator:
         self.end = run.steps // run.env.num_envs * run.env.num_envs
         self.env = envs.make(replace(run.env, num_envs=episodes), run.threads)
 
-    def __call__(self, generated: int, agent: Deterministic) -> dict[str, float]:
-        """`eval_return`, the mean over the episodes, if one is due after so many generated steps; else nothing.
+    def ends(self, generated: int) -> bool:
+        """True at the end of the run, whose policy is always scored."""
+        return generated >= self.end
 
-        The policy at the end of a run is always due.
-        """
-        if generated // self.every <= self.count and generated < self.end:
+    def __call__(self, generated: int, agent: object) -> dict[str, float]:
+        """`eval_return`, the mean over the episodes, if one is due after so many generated steps; else nothing."""
+        assert isinstance(agent, Deterministic)
+        if generated // self.every <= self.count and not self.ends(generated):
             return {}
-        self.count = math.ceil(generated / self.every) if generated >= self.end else generated // self.every
+        self.count = math.ceil(generated / self.every) if self.ends(generated) else generated // self.every
         return {"eval_return": self.play(agent)}
 
     def play(self, agent: Deterministic) -> float:

@@ -49,7 +49,7 @@ METRICS = {
     "loss_critic": "off-policy critic loss, mean over the iteration's updates: KL in nats, or squared error",
     "loss_return": "on-policy critic loss: negative log-likelihood of the return particles in nats, or squared error",
     "loss_baseline": "squared error of the baseline against Q on replayed steps, mean over the iteration's updates",
-    "q_mean": "mean of the critic's mean over the iteration's steps, in units of normalised reward",
+    "q_mean": "mean of the critic's mean over the iteration's steps (SAC: of min Q over replayed ones), in its units",
     "q_sigma": "mean of the critic's standard deviation over them, in the same units",
     "q_sigma_min": "the least of them",
     "baseline_gap": "mean of b - E_pi Q over the iteration's steps, in the same units",

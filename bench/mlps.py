@@ -1,4 +1,6 @@
-"""Networks of DPO and its baselines: one for each task, none shared. Source: Ma 2023, released code (network.py, base.py).
+"""Networks of DPO and its baselines: one per purpose, none shared.
+
+Source: Ma 2023, released code (network.py, base.py).
 
 Vectors go straight into the hidden layers, frames through convolutions of their own first (a trunk per network).
 Initialisation is PyTorch's default, with a generator of its own.

@@ -22,7 +22,7 @@ from bench.envs.base import VecEnv
 from bench.envs.tabular import TabularVecEnv
 from bench.episodes import EpisodeCounter
 from bench.errors import UserError
-from bench.evaluate import Deterministic, Evaluator
+from bench.evaluate import Evaluator
 from bench.loop import Agent, interact
 from bench.record import RunRecord
 from bench.worker import require_parent
@@ -66,7 +66,7 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
     env = envs.make(config.env, config.threads)
     agent = algos.make(config, env)
     games, coverage, trace = EpisodeCounter(env.num_envs), Coverage(), _trace(config, env, agent)
-    evaluator = _evaluator(config, agent)
+    evaluator = _evaluator(config)
     began = time.monotonic()
     steps = config.steps
     count = 0
@@ -79,20 +79,22 @@ def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None
             for episode in episodes:
                 record.episode(episode)
                 mirror.episode(episode)
-            if event.metrics:
+            if event.metrics or (evaluator and evaluator.ends(count)):
                 row = {"step": count, "wall_s": time.monotonic() - began, **event.metrics, "coverage": coverage.count()}
                 row |= trace() if trace else {}
-                row |= evaluator(count) if evaluator else {}
+                row |= evaluator(count, agent) if evaluator else {}
                 record.metrics(row)
                 mirror.metrics(row)
-                learnt = True
+                learnt |= bool(event.metrics)
             display.show(count, episodes)
             record.status(state="running", step=count, steps=steps, wall_s=time.monotonic() - began)
             require_parent()
     env.close()
+    if evaluator:
+        evaluator.close()
     if not learnt:
         print(
-            f"note: {count:,} steps are too few for a single update (algo.burn_in, algo.rollout_length)",
+            f"note: {count:,} steps are too few for a single update",
             file=sys.stderr,
         )
     wall = time.monotonic() - began
@@ -113,13 +115,11 @@ def _trace(config: RunConfig, env: VecEnv, agent: Agent) -> Callable[[], dict[st
     return lambda: trace.add(agent.policy(states))
 
 
-def _evaluator(config: RunConfig, agent: Agent) -> Callable[[int], dict[str, float]] | None:
+def _evaluator(config: RunConfig) -> Evaluator | None:
     """What scores the deterministic policy from time to time, where the environment's configuration asks for it."""
     if not isinstance(config.env, ContinuousConfig) or not config.env.evaluation.every:
         return None
-    assert isinstance(agent, Deterministic)
-    evaluator = Evaluator(config, config.env.evaluation.every, config.env.evaluation.episodes)
-    return lambda generated: evaluator(generated, agent)
+    return Evaluator(config, config.env.evaluation.every, config.env.evaluation.episodes)
 
 
 def _compute(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None:

@@ -27,6 +27,7 @@ VIEW = View(
         "gradient_error",
         "gradient_error_best",
         "gradient_shift",
+        "uae_variance_ratio",
     ),
     figures=(
         Figure("sweep", SWEEP | {"columns": ADVANTAGE, "stem": "advantage_over_lambda"}),
@@ -36,6 +37,7 @@ VIEW = View(
         Figure("bars", {"metric": "gradient_bias2"}),
         Figure("bars", {"metric": "gradient_error"}),
         Figure("bars", {"metric": "gradient_error_best"}),
+        Figure("bars", {"metric": "uae_variance_ratio", "arms": ("training",), "line": 0.0}),
     ),
     baseline="gae_value",
 )

@@ -1,7 +1,7 @@
 """Columns of metrics.csv against another one, such as lambda or updates: the same values of x in every run of an arm.
 
-Arms take the looks in their order in the figure, at most eight of them. Lines: median over the seeds that are done; bands: their quartiles, from BAND_FROM runs on. Both axes as the options
-say; y is logarithmic and leaves out what is not above its least.
+Lines: median over the seeds that are done; bands: their quartiles, from BAND_FROM runs on. Arms take the looks in their
+order in the figure, at most eight of them. y is logarithmic and leaves out what is not above its least.
 """
 
 from typing import Any

@@ -15,22 +15,22 @@ standardised, TRPO takes omega times its step, and over replayed states, with a 
     L_off = mean log pi(a|s) stopgrad( alpha log pi(a|s) - max(mu(s, a) - b(s), 0) );
 
 each is accompanied by an update of the critic on the likelihood of A_k + b. Estimators and losses stand in bench.ops.
-Source: Ma 2023 (arXiv 2302.00533), of which only the abstracts and the author's code, MagiFeeney/DPO @ 2e00ca2, could be
-read; where the code departs from the method, or leaves a choice:
+Source: Ma 2023 (arXiv 2302.00533), of which only the abstracts and the author's code, MagiFeeney/DPO @ 2e00ca2, could
+be read; where the code departs from the method, or leaves a choice:
 
 E1  b averages over the actions as the critic sees them (`released.unscaled_baseline_actions`: over their unit draws).
-E2  A cut episode is replayed with its true last observation (`released.reset_next_state`: with the first one of the next
-    episode).
-E3  It bootstraps with E_pi mu at that observation (`released.zero_final_state`: with a state of zeros, which is what the
-    code reads until its replay is full), and no estimate runs across it.
+E2  A cut episode is replayed with its true last observation (`released.reset_next_state`: with the first one of the
+    next episode).
+E3  It bootstraps with E_pi mu at that observation (`released.zero_final_state`: with a state of zeros, which is what
+    the code reads until its replay is full), and no estimate runs across it.
 E4  The target's sigma keeps gamma sigma' where the episode terminated (`mask_terminal_sigma`: nothing but the floor, as
     a strict Bellman target has). sigma is softplus plus `sigma_floor`.
 E5  Draws of a Beta are kept as drawn and inside (1e-6, 1 - 1e-6); log pi is their density in the unit cube.
 E6  Advantages are standardised over each environment's T steps, once per iteration.
-E7  Discrete actions are one-hot for critic and g, behind a hidden layer; frames are scaled to [0, 1] and have a trunk per
-    network. The code fed the index as a number, and raw bytes.
-E8  With `advantage: gae` b takes the place of V, in every bootstrap, and so enters the critic's returns; nu (Q - b) stays.
-    With `critic: mse` there is one particle, mu.
+E7  Discrete actions are one-hot for critic and g, behind a hidden layer; frames are scaled to [0, 1] and have a trunk
+    per network. The code fed the index as a number, and raw bytes.
+E8  With `advantage: gae` b takes the place of V, in every bootstrap, and so enters the critic's returns; nu (Q - b)
+    stays. With `critic: mse` there is one particle, mu.
 E9  The target critic follows every update of the critic, of either kind. The learner sees no decay, no clipping of
     gradients, no entropy bonus.
 """
@@ -41,13 +41,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench import seeding
 from bench.algos.collector import Collector, Policy, Rollout, Transition, family_of
+from bench.algos.dpo_values import ActionValues, Batch
 from bench.algos.learners import (
     LOG_RATIO_CLIP,
     block_variance,
+    descend,
     minibatches,
     move,
     natural_step,
@@ -59,13 +61,11 @@ from bench.algos.learners import (
 from bench.config import RunConfig
 from bench.dpo_config import DpoConfig
 from bench.envs.base import Step, VecEnv
-from bench.mlps import Net, polyak
-from bench.ops.losses import gaussian_kl, gaussian_nll, kl_policy_loss
+from bench.ops.losses import kl_policy_loss
 from bench.ops.returns import gae, td_lambda, uae
 from bench.replay import RolloutReplay
 
 STREAMS = ("policy", "replay", "critic", "baseline", "improve", "diagnostics")
-CHUNK = 512  # states whose baseline is computed at once: the actions of more do not fit a cache
 BLOCK = 64  # steps of a block whose gradient variance is measured
 CENTRAL = 1.6449  # half-width of a Gaussian's central 90 %, in standard deviations
 
@@ -78,25 +78,16 @@ class Dpo:
         self.config, self.device, self.num_envs = run.algo, torch.device(run.device), env.num_envs
         cfg, init = self.config, seeding.generator(run.seed, "init")
         family = family_of(cfg.policy, env, self.device)
-        code, outputs = family.code_size, 2 if cfg.critic == "gaussian" else 1
+        # E5: the family keeps draws inside; E7: Net has one-hot actions and frames of its own
         self.policy_net = Policy(family, env.obs_shape, cfg.hidden, init).to(self.device)
-        self.critic = Net(env.obs_shape, cfg.hidden, outputs, init, code=code).to(self.device)
-        self.residual = Net(env.obs_shape, cfg.hidden, 1, init, code=code).to(self.device)
-        self.target = Net(env.obs_shape, cfg.hidden, outputs, init, code=code).to(self.device)
-        self.target.load_state_dict(self.critic.state_dict())
-        self.target.requires_grad_(False)
-        self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=rate, eps=cfg.adam_eps, fused=True)
-            for name, net, rate in (
-                ("policy", self.policy_net, cfg.learning_rate),
-                ("critic", self.critic, cfg.learning_rate),
-                ("residual", self.residual, cfg.baseline_learning_rate),
-            )
-        }
+        self.values = ActionValues(cfg, self.policy_net, env.obs_shape, init, self.device)
+        self.optimizer = torch.optim.Adam(
+            self.policy_net.parameters(), lr=cfg.learning_rate, eps=cfg.adam_eps, fused=True
+        )
         self.generators = {name: seeding.generator(run.seed, name) for name in STREAMS}
         self.collector = Collector(self.policy_net, cfg, env, self.generators["policy"])
         self.replay = RolloutReplay(max(1, min(cfg.replay_capacity, run.steps) // env.num_envs), env.num_envs)
-        self.generated = self.iterations = self.policy_updates = self.critic_updates = 0
+        self.generated = self.iterations = self.policy_updates = 0
         self.due = 0.0  # critic updates owed
         self.critic_losses: list[Tensor] = []
 
@@ -118,7 +109,7 @@ class Dpo:
             self.due += self.config.utd * self.num_envs
             while self.due >= 1:
                 self.due -= 1
-                self.critic_losses.append(self._update_critic(self._replayed("critic")))
+                self.critic_losses.append(self.values.update_critic(*self._replayed("critic")))
         return self._improve() if len(self.collector.steps) == self.config.learner.steps else {}
 
     def finish(self) -> dict[str, float]:
@@ -130,92 +121,19 @@ class Dpo:
         fields = {"x": t.x, "u": t.u, "r": t.r, "x_next": x_next, "done": t.done}
         self.replay.extend({name: value.cpu().unsqueeze(0) for name, value in fields.items()})
 
-    def _replayed(self, stream: str) -> dict[str, Tensor]:
+    def _replayed(self, stream: str) -> tuple[Batch, torch.Generator]:
+        """Steps drawn from the replay with the generator of that name, and the generator."""
         batch = self.replay.sample(self.config.batch_size, 1, self.generators[stream])
-        return {name: value[0].to(self.device) for name, value in batch.items()}
-
-    # --- critic ------------------------------------------------------------------------------------------------
-
-    def value(self, net: Net, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and sigma of a critic at drawn actions, `[N]` each or `[S, N]`."""
-        out = net(x, self.policy_net.family.encode(u))
-        if self.config.critic == "mse":
-            return out[..., 0], torch.zeros_like(out[..., 0])
-        if self.config.sigma_fixed is not None:
-            return out[..., 0], torch.full_like(out[..., 0], self.config.sigma_fixed)
-        return out[..., 0], nn.functional.softplus(out[..., 1]) + self.config.sigma_floor  # E4
-
-    def critic_loss(self, batch: dict[str, Tensor], u_next: Tensor) -> Tensor:
-        """Of replayed steps, with the actions drawn at their next states."""
-        cfg, alive = self.config, 1 - batch["done"]
-        with torch.no_grad():
-            mean_next, sigma_next = self.value(self.target, batch["x_next"], u_next)
-            mean_target, sigma_target = batch["r"] + cfg.gamma * alive * mean_next, cfg.gamma * sigma_next
-            if cfg.mask_terminal_sigma:
-                sigma_target = torch.where(alive > 0, sigma_target, cfg.sigma_floor)  # E4
-        mean, sigma = self.value(self.critic, batch["x"], batch["u"])
-        if cfg.critic == "mse":
-            return (mean - mean_target).square().mean()
-        return gaussian_kl(mean_target, sigma_target, mean, sigma).mean()
-
-    def _update_critic(self, batch: dict[str, Tensor]) -> Tensor:
-        with torch.no_grad():
-            u_next = self.policy_net.family.sample(self.policy_net(batch["x_next"]), self.generators["critic"])
-        return self._step_critic(self.critic_loss(batch, u_next))
-
-    def _fit_returns(self, x: Tensor, u: Tensor, returns: Tensor) -> Tensor:
-        """One update on the iteration's own returns `[N, K]`."""
-        mean, sigma = self.value(self.critic, x, u)
-        if self.config.critic == "mse":
-            return self._step_critic((mean - returns.mean(-1)).square().mean())
-        return self._step_critic(gaussian_nll(mean, sigma, returns))
-
-    def _step_critic(self, loss: Tensor) -> Tensor:
-        self._descend("critic", loss)
-        polyak(self.target, self.critic, self.config.tau)  # E9
-        self.critic_updates += 1
-        return loss.detach()
-
-    def _descend(self, name: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    # --- baseline ----------------------------------------------------------------------------------------------
-
-    def baseline(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """b(s) of observations `[N, ...]`, differentiable in g alone, and the mean of Q over the same actions, `[N]`."""
-        cfg, family = self.config, self.policy_net.family
-        with torch.no_grad():
-            raw = self.policy_net(x)
-            u = family.sample(raw.expand(cfg.baseline_samples, *raw.shape), generator)
-            code = u if cfg.released.unscaled_baseline_actions else family.encode(u)  # E1
-            q = self.critic(x, code)[..., 0]
-        if not cfg.residual:
-            return q.mean(0), q.mean(0)
-        return ((1 + self.residual(x, code)[..., 0]) * q).mean(0), q.mean(0)
-
-    @torch.no_grad()
-    def _baselines(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        pieces = [self.baseline(piece, self.generators["improve"]) for piece in x.split(CHUNK)]
-        b, v = (torch.cat(part) for part in zip(*pieces, strict=True))
-        return b, v
-
-    def _fit_baseline(self) -> Tensor:
-        batch = self._replayed("baseline")
-        with torch.no_grad():
-            q, _ = self.value(self.critic, batch["x"], batch["u"])
-        loss = (self.baseline(batch["x"], self.generators["baseline"])[0] - q).square().mean()
-        self._descend("residual", loss)
-        return loss.detach()
+        return {name: value[0].to(self.device) for name, value in batch.items()}, self.generators[stream]
 
     # --- improvement -------------------------------------------------------------------------------------------
 
     def _improve(self) -> dict[str, float]:
         cfg, learner = self.config, self.config.learner
         rollout = self.collector.take()
-        fits = [self._fit_baseline() for _ in range(learner.baseline_updates)] if cfg.residual else []
+        fits = []
+        if cfg.residual:
+            fits = [self.values.fit_baseline(*self._replayed("baseline")) for _ in range(learner.baseline_updates)]
         advantage, returns, metrics = self.estimate(rollout)
         x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
         a, returns = standardise(advantage).flatten(), returns.flatten(0, 1)  # E6
@@ -234,7 +152,7 @@ class Dpo:
         metrics |= {
             "version": self.iterations,
             "updates": self.policy_updates,
-            "trained": self.critic_updates * cfg.batch_size,
+            "trained": self.values.updates * cfg.batch_size,
             "lr": cfg.learning_rate,
             **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
             "kl": -log_ratio.mean().item(),
@@ -255,13 +173,15 @@ class Dpo:
         cfg, generator = self.config, self.generators["improve"]
         steps, envs = rollout.r.shape
         x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
-        mean, sigma = (part.unflatten(0, (steps, envs)) for part in self.value(self.critic, x, u))
+        mean, sigma = (part.view(steps, envs) for part in self.values.value(self.values.critic, x, u))
         u_last = self.policy_net.family.sample(self.policy_net(rollout.x_last), generator)
-        mean_last, sigma_last = self.value(self.critic, rollout.x_last, u_last)
+        mean_last, sigma_last = self.values.value(self.values.critic, rollout.x_last, u_last)
         q = self._particles(torch.cat([mean, mean_last[None]]), torch.cat([sigma, sigma_last[None]]))
-        b, v = (part.unflatten(0, (steps, envs)) for part in self._baselines(x))
-        b_last, v_last = self._baselines(rollout.x_last)
-        b_final, v_final = self._baselines(self._final(rollout)) if len(rollout.final) else (b_last[:0], v_last[:0])
+        b, v = (part.view(steps, envs) for part in self.values.baselines(x, generator))
+        b_last, v_last = self.values.baselines(rollout.x_last, generator)
+        b_final, v_final = b_last[:0], v_last[:0]
+        if len(rollout.final):
+            b_final, v_final = self.values.baselines(self._final(rollout), generator)
         r, r_gae = self._bootstrapped(rollout, v_final), self._bootstrapped(rollout, b_final)
         by_uae = uae(r, rollout.discount, q, b, lam=cfg.lam)
         by_gae = gae(r_gae, rollout.discount, b, torch.cat([b[1:], b_last[None]]), rollout.discount == 0, lam=cfg.lam)
@@ -312,9 +232,9 @@ class Dpo:
             if cfg.omega < 1:
                 row["loss_off"], row["positive"] = self.off_policy_loss()
                 loss = loss + (1 - cfg.omega) * row["loss_off"]
-            self._descend("policy", loss)
+            descend(self.optimizer, loss)
             self.policy_updates += 1
-            row["loss_return"] = self._fit_returns(x[i], u[i], returns[i])
+            row["loss_return"] = self.values.fit_returns(x[i], u[i], returns[i])
             yield {name: value.detach() for name, value in row.items()}
 
     def _improve_by_trust_region(self, x: Tensor, u: Tensor, a: Tensor, returns: Tensor) -> list[dict[str, Tensor]]:
@@ -326,27 +246,29 @@ class Dpo:
             row["line_search"] = torch.tensor(float(tries))
         if cfg.omega < 1:
             row["loss_off"], row["positive"] = self.off_policy_loss()
-            self._descend("policy", (1 - cfg.omega) * row["loss_off"])
+            descend(self.optimizer, (1 - cfg.omega) * row["loss_off"])
         self.policy_updates += 1
-        assert learner.value_updates and learner.value_batch
+        assert learner.value_updates
+        assert learner.value_batch
         fits = []
         for _ in range(learner.value_updates):
             i = torch.randint(len(a), (learner.value_batch,), generator=self.generators["improve"])
-            fits.append(self._fit_returns(x[i], u[i], returns[i]))
+            fits.append(self.values.fit_returns(x[i], u[i], returns[i]))
         row["loss_return"] = torch.stack(fits).mean()
         return [{name: value.detach() for name, value in row.items()}]
 
     def off_policy_loss(self) -> tuple[Tensor, Tensor]:
         """L_off on replayed states and fresh actions, and the share of positive advantages there."""
-        x = self._replayed("replay")["x"]
+        batch, generator = self._replayed("replay")
+        x, family = batch["x"], self.policy_net.family
         raw = self.policy_net(x)
-        u = self.policy_net.family.sample(raw, self.generators["replay"])
+        u = family.sample(raw, generator)
         with torch.no_grad():
-            advantage = self.value(self.critic, x, u)[0] - self.baseline(x, self.generators["replay"])[0]
+            advantage = self.values.value(self.values.critic, x, u)[0] - self.values.baseline(x, generator)[0]
             positive = (advantage > 0).float().mean()
             if self.config.clamp_advantage:
                 advantage = advantage.clamp(min=0)
-        return kl_policy_loss(self.policy_net.family.log_prob(raw, u), advantage, alpha=self.config.alpha), positive
+        return kl_policy_loss(family.log_prob(raw, u), advantage, alpha=self.config.alpha), positive
 
     @torch.enable_grad()
     def _gradient_variances(self, rollout: Rollout, candidates: dict[str, Tensor]) -> dict[str, float]:
@@ -363,17 +285,16 @@ class Dpo:
         """Parameters, optimisers, normalisation, counters and generators (not the replay)."""
         return {
             "policy": self.policy_net.state_dict(),
-            "critic": self.critic.state_dict(),
-            "target": self.target.state_dict(),
-            "residual": self.residual.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "normaliser": self.collector.normaliser.state_dict(),
-            "counters": {
-                name: getattr(self, name) for name in ("generated", "iterations", "policy_updates", "critic_updates")
+            **{name: net.state_dict() for name, net in self.values.modules().items()},
+            "optimizers": {
+                name: optimizer.state_dict()
+                for name, optimizer in {"policy": self.optimizer, **self.values.optimizers}.items()
             },
+            "normaliser": self.collector.normaliser.state_dict(),
+            "counters": {name: getattr(self, name) for name in ("generated", "iterations", "policy_updates")},
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
         }
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""
-        return sha256(self.policy_net, self.critic, self.target, self.residual)
+        return sha256(self.policy_net, *self.values.modules().values())

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from bench.ops.losses import actor_critic_loss, ppo_clip
 from bench.ops.trust_region import conjugate_gradient, line_search
 
 LOG_RATIO_CLIP = 20.0  # exp of it is still finite; no policy step comes near
+T = TypeVar("T")
+
 STD_EPSILON = 1e-8  # MagiFeeney/DPO, storage.py
 
 
@@ -57,8 +60,9 @@ def natural_step(learner: LearnerConfig, policy: Policy, x: Tensor, u: Tensor, a
     Returns:
         the step on all parameters, flat, zeros where no scale of it was accepted; and the tries made.
     """
-    assert learner.max_kl and learner.damping and learner.cg_iterations and learner.backtrack and learner.backtracks
-    parameters, damping, max_kl = list(policy.parameters()), learner.damping, learner.max_kl
+    max_kl, damping, decay = _given(learner.max_kl), _given(learner.damping), _given(learner.backtrack)
+    iterations, limit = _given(learner.cg_iterations), _given(learner.backtracks)
+    parameters = list(policy.parameters())
     raw = policy(x)
     old_raw, old_log_pi = raw.detach(), policy.family.log_prob(raw, u).detach()
     gain = (torch.exp(policy.family.log_prob(raw, u) - old_log_pi) * advantage).mean()
@@ -68,7 +72,7 @@ def natural_step(learner: LearnerConfig, policy: Policy, x: Tensor, u: Tensor, a
     def product(v: Tensor) -> Tensor:
         return _flat(torch.autograd.grad(kl_gradient @ v, parameters, retain_graph=True)) + damping * v
 
-    direction = conjugate_gradient(product, gradient, iterations=learner.cg_iterations)
+    direction = conjugate_gradient(product, gradient, iterations=iterations)
     curvature = float(direction @ product(direction))
     if not curvature > 0:
         return torch.zeros_like(gradient), 0
@@ -82,7 +86,7 @@ def natural_step(learner: LearnerConfig, policy: Policy, x: Tensor, u: Tensor, a
         return float(improvement), float(policy.family.kl(old_raw, new).mean())
 
     full = direction * math.sqrt(2 * max_kl / curvature)
-    step, tries = line_search(evaluate, full, max_kl=max_kl, decay=learner.backtrack, tries=learner.backtracks)
+    step, tries = line_search(evaluate, full, max_kl=max_kl, decay=decay, tries=limit)
     vector_to_parameters(theta, parameters)
     return step, tries
 
@@ -110,6 +114,13 @@ def block_variance(policy: Policy, x: Tensor, u: Tensor, advantage: Tensor, *, b
     return float(torch.stack(gradients).var(0).sum()) if len(gradients) > 1 else math.nan
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of an optimiser on a loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
 def sha256(*modules: nn.Module) -> str:
     """Hash of all parameters of the modules, in order."""
     digest = hashlib.sha256()
@@ -129,6 +140,12 @@ def require_finite(metrics: dict[str, float], updates: int) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise FloatingPointError(f"{name} is {value} after {updates} updates of the policy")
+
+
+def _given(value: T | None) -> T:
+    """A value that LearnerConfig has found to be there."""
+    assert value is not None
+    return value
 
 
 def _flat(gradients: tuple[Tensor, ...]) -> Tensor:

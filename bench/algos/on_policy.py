@@ -1,8 +1,8 @@
 """PPO, A2C and TRPO with a value network and GAE, in DPO's protocol: the baselines that DPO is compared with.
 
-Per iteration: T steps, A = GAE(V), standardised over each environment's steps, then the learner's epochs on its loss, each
-with an update of V on mean (V - (A + V))^2. Networks, optimiser, normalisation and sizes are DPO's (bench.algos.dpo),
-without replay, critic of actions, or decay and clipping of anything.
+Per iteration: T steps, A = GAE(V), standardised over each environment's steps, then the learner's epochs on its loss,
+each with an update of V on its squared distance to A + V. Networks, optimiser, normalisation and sizes are DPO's
+(bench.algos.dpo), without replay, critic of actions, or decay and clipping of anything.
 Source: Schulman et al. 2017, algorithm 1; Mnih et al. 2016, algorithm S3; Schulman et al. 2015; Schulman et al. 2016
 (GAE); a time limit bootstraps with V of the true last observation.
 """
@@ -17,6 +17,7 @@ from bench import seeding
 from bench.algos.collector import Collector, Policy, Rollout, family_of
 from bench.algos.learners import (
     LOG_RATIO_CLIP,
+    descend,
     minibatches,
     move,
     natural_step,
@@ -98,7 +99,8 @@ class OnPolicy:
             step, tries = natural_step(learner, self.policy_net, x, u, a)
             move(self.policy_net, step)
             self.policy_updates += 1
-            assert learner.value_updates and learner.value_batch
+            assert learner.value_updates
+            assert learner.value_batch
             for _ in range(learner.value_updates):
                 i = torch.randint(len(a), (learner.value_batch,), generator=self.generators["improve"])
                 loss = self._fit(x[i], returns[i])
@@ -106,7 +108,7 @@ class OnPolicy:
         else:
             for i in minibatches(learner, len(a), self.generators["improve"]):
                 loss_policy = surrogate(learner, self.policy_net.log_prob(x[i], u[i]), log_mu[i], a[i])
-                self._descend("policy", loss_policy)
+                descend(self.optimizers["policy"], loss_policy)
                 self.policy_updates += 1
                 rows.append({"loss_policy": loss_policy.detach(), "loss_value": self._fit(x[i], returns[i])})
         self.iterations += 1
@@ -130,16 +132,10 @@ class OnPolicy:
         return metrics
 
     def _fit(self, x: Tensor, returns: Tensor) -> Tensor:
-        loss = (self.value_net(x)[..., 0] - returns).square().mean()
-        self._descend("value", loss)
+        loss: Tensor = (self.value_net(x)[..., 0] - returns).square().mean()
+        descend(self.optimizers["value"], loss)
         self.trained += len(returns)
         return loss.detach()
-
-    def _descend(self, name: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
 
     # --- keeping -----------------------------------------------------------------------------------------------
 

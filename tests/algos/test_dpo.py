@@ -19,7 +19,7 @@ from dpo_cases import (
 )
 
 from bench import algos, compose
-from bench.algos import dpo
+from bench.algos import dpo, dpo_values
 from bench.algos.learners import standardise
 from bench.envs.base import Step
 from bench.ops.returns import uae
@@ -49,7 +49,7 @@ def test_the_estimates_of_a_true_critic_do_not_see_a_time_limit(advantage):
     env = Scripted(2, one_state=True)
     agent = scripted("dpo", env, *HALF, f"algo.advantage={advantage}", "algo.nu=0.0", "algo.lam=1.0")
     rollout = collected(agent, env, 6)
-    make_constant(agent.critic, 2.0)
+    make_constant(agent.values.critic, 2.0)
     estimates, returns, _ = agent.estimate(rollout)
     assert estimates[:, 0].tolist() == [0] * 6
     assert returns[:, 0, 0].tolist() == [2] * 6
@@ -60,7 +60,7 @@ def test_a_time_limit_taken_for_an_end_lowers_the_estimates(advantage):
     env = Scripted(2, one_state=True, terminates=True)
     agent = scripted("dpo", env, *HALF, f"algo.advantage={advantage}", "algo.nu=0.0", "algo.lam=1.0")
     rollout = collected(agent, env, 6)
-    make_constant(agent.critic, 2.0)
+    make_constant(agent.values.critic, 2.0)
     estimates, returns, _ = agent.estimate(rollout)
     assert estimates[:, 0].tolist() == [-0.5, -1] * 3
     assert returns[:, 0, 0].tolist() == [1.5, 1] * 3
@@ -71,10 +71,10 @@ def test_the_critics_target_of_a_cut_step_keeps_the_future(terminates, loss):
     env = Scripted(2, one_state=True, terminates=terminates)
     agent = scripted("dpo", env, *HALF)
     play(agent, env, 6)
-    make_constant(agent.critic, 2.0)
-    make_constant(agent.target, 2.0)
+    make_constant(agent.values.critic, 2.0)
+    make_constant(agent.values.target, 2.0)
     batch = whole_replay(agent)
-    assert agent.critic_loss(batch, batch["u"]).item() == loss
+    assert agent.values.critic_loss(batch, batch["u"]).item() == loss
 
 
 @pytest.mark.parametrize(("terminates", "value"), [(False, 2.0), (True, 4 / 3)])  # 4/3 = 1 + 0.5 (1/2) 4/3
@@ -86,7 +86,9 @@ def test_the_critic_learns_what_an_endless_task_is_worth_only_if_limits_bootstra
     )  # fmt: skip
     play(agent, env, 500)
     batch = whole_replay(agent)
-    assert agent.value(agent.critic, batch["x"], batch["u"])[0].mean().item() == pytest.approx(value, abs=0.1)
+    assert agent.values.value(agent.values.critic, batch["x"], batch["u"])[0].mean().item() == pytest.approx(
+        value, abs=0.1
+    )
 
 
 # --- the true last observation, and the released code's departures ---
@@ -113,7 +115,7 @@ def test_a_cut_step_bootstraps_at_its_last_observation_or_as_released_at_zeros(s
     settings = ["algo.nu=0.0", "algo.lam=0.0", f"algo.released.zero_final_state={switch}"]
     agent = scripted("dpo", env, *HALF, *settings)
     rollout = collected(agent, env, 4)
-    agent.critic = value_is_the_observation
+    agent.values.critic = value_is_the_observation
     assert agent.estimate(rollout)[1][:, 0, 0].tolist() == [1 + 0.5 * 1, 1 + 0.5 * 2, cut, 1 + 0.5 * 1]
 
 
@@ -126,7 +128,7 @@ def test_each_cut_copy_gets_the_value_of_its_own_last_observation(advantage):
     env = Uneven(2, num_envs=2)
     agent = scripted("dpo", env, *HALF, "algo.nu=0.0", "algo.lam=0.0", f"algo.advantage={advantage}")
     rollout = collected(agent, env, 8)
-    agent.critic = value_is_the_observation
+    agent.values.critic = value_is_the_observation
     assert agent.estimate(rollout)[1][..., 0].tolist() == [[1.5, 5], [2, 9], [1.5, 5], [2, 9]]
 
 
@@ -138,8 +140,8 @@ def test_the_baseline_averages_over_actions_of_the_environment_or_as_released_of
     env, x, b = Scripted(3), torch.zeros(5, 1), {}
     for switch in ("false", "true"):
         agent = scripted("dpo", env, *HALF, f"algo.released.unscaled_baseline_actions={switch}")
-        agent.critic = sum_of_code
-        b[switch], _ = agent.baseline(x, torch.Generator().manual_seed(1))
+        agent.values.critic = sum_of_code
+        b[switch], _ = agent.values.baseline(x, torch.Generator().manual_seed(1))
     assert torch.allclose(b["false"], -2 + 8 * b["true"])
     assert 0 < b["true"].min() < b["true"].max() < 1
 
@@ -166,35 +168,38 @@ def drawn(agent, x, seed):
 def test_without_a_residual_the_baseline_is_the_mean_of_q_over_drawn_actions():
     env, x = Scripted(3), torch.arange(5.0)[:, None]
     agent = scripted("dpo", env, "algo.residual=false")
-    q = torch.stack([agent.value(agent.critic, x, u)[0] for u in drawn(agent, x, 1)])
+    q = torch.stack([agent.values.value(agent.values.critic, x, u)[0] for u in drawn(agent, x, 1)])
     assert q.std(0).min() > 0
-    assert torch.allclose(agent.baseline(x, torch.Generator().manual_seed(1))[0], q.mean(0))
+    assert torch.allclose(agent.values.baseline(x, torch.Generator().manual_seed(1))[0], q.mean(0))
 
 
 @pytest.mark.parametrize("g", [0.0, 1.0])
 def test_a_constant_residual_scales_that_mean(g):
     env, x = Scripted(3), torch.arange(5.0)[:, None]
     agent = scripted("dpo", env)
-    make_constant(agent.residual, g)
-    q = torch.stack([agent.value(agent.critic, x, u)[0] for u in drawn(agent, x, 1)])
-    assert torch.allclose(agent.baseline(x, torch.Generator().manual_seed(1))[0], (1 + g) * q.mean(0))
+    make_constant(agent.values.residual, g)
+    q = torch.stack([agent.values.value(agent.values.critic, x, u)[0] for u in drawn(agent, x, 1)])
+    assert torch.allclose(agent.values.baseline(x, torch.Generator().manual_seed(1))[0], (1 + g) * q.mean(0))
 
 
 def test_fitting_the_baseline_moves_the_residual_alone():
     env = Scripted(3)
     agent = scripted("dpo", env)
     play(agent, env, 16)
-    others, residual = parameters_of(agent.policy_net, agent.critic, agent.target), parameters_of(agent.residual)
-    agent._fit_baseline()
-    assert equal(others, parameters_of(agent.policy_net, agent.critic, agent.target))
-    assert not equal(residual, parameters_of(agent.residual))
+    others, residual = (
+        parameters_of(agent.policy_net, agent.values.critic, agent.values.target),
+        parameters_of(agent.values.residual),
+    )
+    agent.values.fit_baseline(*agent._replayed("baseline"))
+    assert equal(others, parameters_of(agent.policy_net, agent.values.critic, agent.values.target))
+    assert not equal(residual, parameters_of(agent.values.residual))
 
 
 def test_a_baseline_is_the_same_however_many_states_are_computed_at_once(monkeypatch):
     agent, x = scripted("dpo", Scripted(3), *HALF), torch.arange(6.0)[:, None]
-    make_constant(agent.critic, 3.0)
-    monkeypatch.setattr(dpo, "CHUNK", 4)
-    assert agent._baselines(x)[0].tolist() == [3] * 6
+    make_constant(agent.values.critic, 3.0)
+    monkeypatch.setattr(dpo_values, "CHUNK", 4)
+    assert agent.values.baselines(x, agent.generators["improve"])[0].tolist() == [3] * 6
 
 
 # --- estimates ------------------------------------------
@@ -205,13 +210,17 @@ def test_nu_mixes_q_less_the_baseline_with_the_unified_estimate(monkeypatch):
     for nu in (0.0, 0.25, 1.0):
         agent = scripted("dpo", env, "algo.critic=mse", "algo.utd=0.0", f"algo.nu={nu}")
         rollout = collected(agent, env, 7)
-        monkeypatch.setattr(agent, "baseline", lambda x, generator: (0.5 * x[:, 0], 2 * x[:, 0]))
+        monkeypatch.setattr(agent.values, "baseline", lambda x, generator: (0.5 * x[:, 0], 2 * x[:, 0]))
         before = agent.generators["improve"].get_state()
-        found[nu], _, _ = agent.estimate(rollout)
+        found[nu], returns, _ = agent.estimate(rollout)
+        assert torch.allclose(returns[..., 0], found[nu] + 0.5 * rollout.x[..., 0], atol=1e-6)  # mixed as they are
         agent.generators["improve"].set_state(before)
     u_last = agent.policy_net.family.sample(agent.policy_net(rollout.x_last), agent.generators["improve"])
     x, u = torch.cat([rollout.x, rollout.x_last[None]]), torch.cat([rollout.u, u_last[None]])
-    q, b = agent.value(agent.critic, x.flatten(0, 1), u.flatten(0, 1))[0][:, None].detach(), 0.5 * rollout.x[..., 0]
+    q, b = (
+        agent.values.value(agent.values.critic, x.flatten(0, 1), u.flatten(0, 1))[0][:, None].detach(),
+        0.5 * rollout.x[..., 0],
+    )
     r = rollout.r + torch.where(rollout.cut, 0.99 * 2 * 3, 0.0)  # the mean of Q, not b, after a cut at observation 3
     direct = uae(r, rollout.discount, q, b, lam=0.95)
     assert torch.allclose(found[1.0], q[:-1] - b, atol=1e-6)
@@ -259,8 +268,8 @@ def test_the_mse_critic_has_one_particle_and_no_sigma(monkeypatch):
     def never(*_, **__):
         raise AssertionError("sigma was used")
 
-    monkeypatch.setattr(dpo, "gaussian_kl", never)
-    monkeypatch.setattr(dpo, "gaussian_nll", never)
+    monkeypatch.setattr(dpo_values, "gaussian_kl", never)
+    monkeypatch.setattr(dpo_values, "gaussian_nll", never)
     agent, rows = trained(configured("dpo", "algo.critic=mse"))
     assert len(rows) == 3
     assert rows[-1]["q_sigma"] == 0
@@ -269,27 +278,27 @@ def test_the_mse_critic_has_one_particle_and_no_sigma(monkeypatch):
     agent = scripted("dpo", env, "algo.critic=mse")
     assert agent.estimate(collected(agent, env, 7))[1].shape == (7, 1, 1)
     monkeypatch.undo()
-    monkeypatch.setattr(dpo, "gaussian_kl", never)
+    monkeypatch.setattr(dpo_values, "gaussian_kl", never)
     with pytest.raises(AssertionError, match="sigma was used"):
         trained(configured("dpo"))
 
 
 def test_sigma_is_never_below_its_floor():
     agent, x, u = scripted("dpo", Scripted(3), "algo.sigma_floor=0.25"), torch.zeros(2, 1), torch.full((2, 1), 0.5)
-    make_constant(agent.critic, 1.0, -1e4)
-    assert agent.value(agent.critic, x, u)[1].tolist() == [0.25, 0.25]
-    make_constant(agent.critic, 1.0, inverse_softplus(2.0))
-    assert agent.value(agent.critic, x, u)[1].tolist() == pytest.approx([2.25, 2.25])
+    make_constant(agent.values.critic, 1.0, -1e4)
+    assert agent.values.value(agent.values.critic, x, u)[1].tolist() == [0.25, 0.25]
+    make_constant(agent.values.critic, 1.0, inverse_softplus(2.0))
+    assert agent.values.value(agent.values.critic, x, u)[1].tolist() == pytest.approx([2.25, 2.25])
 
 
 def test_a_fixed_sigma_is_used_as_it_is_and_learns_nothing():
     env = Scripted(3)
     agent = scripted("dpo", env, "algo.sigma_fixed=0.5", "algo.sigma_floor=0.25")
     play(agent, env, 16)
-    before = agent.critic.body.layers[-1].weight[1].clone()
-    agent._update_critic(agent._replayed("critic"))
-    assert agent.value(agent.critic, torch.zeros(1, 1), torch.full((1, 1), 0.5))[1].tolist() == [0.5]
-    assert torch.equal(agent.critic.body.layers[-1].weight[1], before)
+    before = agent.values.critic.body.layers[-1].weight[1].clone()
+    agent.values.update_critic(*agent._replayed("critic"))
+    assert agent.values.value(agent.values.critic, torch.zeros(1, 1), torch.full((1, 1), 0.5))[1].tolist() == [0.5]
+    assert torch.equal(agent.values.critic.body.layers[-1].weight[1], before)
 
 
 @pytest.mark.parametrize(("switch", "after_an_end"), [("false", 1.0), ("true", 0.125)])
@@ -297,16 +306,16 @@ def test_the_targets_sigma_after_an_end_is_a_switch(switch, after_an_end, monkey
     env = Scripted(2, terminates=True)
     agent = scripted("dpo", env, "algo.gamma=0.5", "algo.sigma_floor=0.125", f"algo.mask_terminal_sigma={switch}")
     play(agent, env, 4)
-    make_constant(agent.target, 3.0, inverse_softplus(2.0 - 0.125))  # sigma' = 2
+    make_constant(agent.values.target, 3.0, inverse_softplus(2.0 - 0.125))  # sigma' = 2
     given = {}
 
     def spy(mean_p, sigma_p, mean_q, sigma_q):
         given.update(mean=mean_p.tolist(), sigma=sigma_p.tolist())
         return mean_q
 
-    monkeypatch.setattr(dpo, "gaussian_kl", spy)
+    monkeypatch.setattr(dpo_values, "gaussian_kl", spy)
     batch = whole_replay(agent)
-    agent.critic_loss(batch, batch["u"])
+    agent.values.critic_loss(batch, batch["u"])
     assert given["sigma"] == pytest.approx([1.0, after_an_end] * 2)
     assert given["mean"] == pytest.approx([2.5, 1.0] * 2)
 
@@ -316,12 +325,12 @@ def test_the_critics_gradient_is_zero_at_its_target_and_nowhere_near():
     agent = scripted("dpo", env, "algo.gamma=0.5", "algo.sigma_floor=0.0")
     play(agent, env, 8)
     batch = whole_replay(agent)
-    make_constant(agent.target, 2.0, inverse_softplus(1.0))
+    make_constant(agent.values.target, 2.0, inverse_softplus(1.0))
     gradients = []
     for mean, sigma in ((2.0, 0.5), (2.5, 0.5), (2.0, 0.75)):
-        make_constant(agent.critic, mean, inverse_softplus(sigma))
-        loss = agent.critic_loss(batch, batch["u"])
-        gradient = torch.autograd.grad(loss, agent.critic.body.layers[-1].bias)[0]
+        make_constant(agent.values.critic, mean, inverse_softplus(sigma))
+        loss = agent.values.critic_loss(batch, batch["u"])
+        gradient = torch.autograd.grad(loss, agent.values.critic.body.layers[-1].bias)[0]
         gradients.append(gradient.abs().max().item())
     assert gradients[0] < 1e-6
     assert min(gradients[1:]) > 0.1
@@ -331,15 +340,17 @@ def test_the_target_moves_by_tau_after_every_update_of_the_critic():
     env = Scripted(3)
     agent = scripted("dpo", env, "algo.tau=0.25")
     play(agent, env, 16)
-    batch = agent._replayed("critic")
+    batch, generator = agent._replayed("critic")
     for update in (
-        lambda: agent._update_critic(batch),
-        lambda: agent._fit_returns(batch["x"], batch["u"], torch.full((8, 3), 5.0)),
+        lambda: agent.values.update_critic(batch, generator),
+        lambda: agent.values.fit_returns(batch["x"], batch["u"], torch.full((8, 3), 5.0)),
     ):
-        target, critic = parameters_of(agent.target), parameters_of(agent.critic)
+        target, critic = parameters_of(agent.values.target), parameters_of(agent.values.critic)
         update()
-        assert not equal(critic, parameters_of(agent.critic))
-        for old, new, source in zip(target, parameters_of(agent.target), parameters_of(agent.critic), strict=True):
+        assert not equal(critic, parameters_of(agent.values.critic))
+        for old, new, source in zip(
+            target, parameters_of(agent.values.target), parameters_of(agent.values.critic), strict=True
+        ):
             assert torch.allclose(new, 0.75 * old + 0.25 * source, atol=1e-7)
 
 
@@ -348,7 +359,7 @@ def test_critic_updates_per_step_begin_with_a_whole_batch(utd, updates):
     env = Scripted(3)
     agent = scripted("dpo", env, f"algo.utd={utd}", "algo.learner.steps=64")
     play(agent, env, 32)  # the 8th step fills a batch: 25 steps are followed by updates
-    assert agent.critic_updates == updates
+    assert agent.values.updates == updates
 
 
 # --- the two losses of the policy ------------------------------------------
@@ -384,16 +395,29 @@ def test_omega_weighs_the_on_policy_loss(monkeypatch):
         env = Scripted(3)
         agent = scripted("dpo", env, f"algo.omega={omega}", "algo.learner.steps=16", learner="a2c")
 
-        def spy(name, loss, agent=agent, omega=omega):  # nothing descends: all three see the same networks
-            if name == "policy":
+        def spy(optimizer, loss, agent=agent, omega=omega):  # nothing descends: all three see the same networks
+            if optimizer is agent.optimizer:
                 gradient = torch.autograd.grad(loss, agent.policy_net.parameters())
                 gradients[omega] = torch.cat([part.flatten() for part in gradient])
 
-        monkeypatch.setattr(agent, "_descend", spy)
+        monkeypatch.setattr(dpo, "descend", spy)
+        monkeypatch.setattr(dpo_values, "descend", spy)
         play(agent, env, 16)
     mixed = 0.25 * gradients[1.0] + 0.75 * gradients[0.0]
     assert torch.allclose(gradients[0.25], mixed, atol=1e-6)
     assert (gradients[1.0] - gradients[0.0]).abs().max() > 1e-3
+
+
+def test_omega_weighs_the_natural_step(monkeypatch):
+    env = Scripted(3)
+    agent = scripted("dpo", env, "algo.omega=0.25", "algo.learner.steps=16", learner="trpo")
+    monkeypatch.setattr(dpo, "descend", lambda optimizer, loss: None)
+    size = sum(p.numel() for p in agent.policy_net.parameters())
+    monkeypatch.setattr(dpo, "natural_step", lambda *_: (torch.ones(size), 1))
+    before = parameters_of(agent.policy_net)
+    play(agent, env, 16)
+    for old, new in zip(before, parameters_of(agent.policy_net), strict=True):
+        assert torch.allclose(new, old + 0.25)
 
 
 def test_the_clamp_lets_positive_advantages_through_alone(monkeypatch):
@@ -414,7 +438,7 @@ def test_the_off_policy_loss_has_a_gradient_in_the_policy_alone():
     env = Scripted(3)
     agent = scripted("dpo", env)
     play(agent, env, 16)
-    nets = [agent.policy_net, agent.critic, agent.target, agent.residual]
+    nets = [agent.policy_net, agent.values.critic, agent.values.target, agent.values.residual]
     for net in nets:
         net.zero_grad(set_to_none=True)
     agent.off_policy_loss()[0].backward()
@@ -465,7 +489,7 @@ def test_a_discrete_task_runs_with_a_categorical_policy(learner):
     agent, rows = trained(discrete(learner, "env.task=CartPole-v1"))
     assert len(rows) == 2
     assert rows[-1]["entropy"] == pytest.approx(math.log(2), abs=0.1)
-    assert agent.critic.body.layers[0].in_features == 4 + 2  # observation, one-hot action
+    assert agent.values.critic.body.layers[0].in_features == 4 + 2  # observation, one-hot action
 
 
 class Frames:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import compose
+from bench.env_config import CONTINUOUS_SUITES
 from bench.errors import UserError
 
 ROOT = Path(compose.__file__).resolve().parent.parent
@@ -34,9 +35,11 @@ USES = {
     "algo/released": "algo/released={}",
     "env/protocol": "env=atari env/protocol={}",
     "hparams": "hparams={}",
+    "learner": "algo=dpo env=mujoco learner={}",
     "logger": "logger={}",
 }
 ELSEWHERE = {"algo", "env", "hparams/for", "check", "scale", "executor"}
+CONTINUOUS = {"dpo", "on_policy", "sac"}  # algorithms of continuous actions; all but SAC have discrete ones too
 COMPUTED = {"baseline_fit", "exact_ascent", "proposition1", "uae_variance"}  # algorithms without interaction
 ENVIRONMENTS = ("atari", "classic", "tabular")
 
@@ -44,14 +47,56 @@ ENVIRONMENTS = ("atari", "classic", "tabular")
 def test_every_group_of_conf_is_tested():
     groups = {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")} - {"."}
     assert groups == USES.keys() | ELSEWHERE
-    assert {*ENVIRONMENTS, "exact"} == set(presets("env"))
+    assert {*ENVIRONMENTS, *CONTINUOUS_SUITES, "exact"} == set(presets("env"))
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
 def test_every_algorithm_that_trains_composes_with_every_environment(env):
-    for algo in set(presets("algo")) - COMPUTED:
+    for algo in set(presets("algo")) - COMPUTED - CONTINUOUS:
         run = container(f"algo={algo}", f"env={env}")
         assert (run["algo"]["name"], run["env"]["suite"]) == (algo, env)
+
+
+@pytest.mark.parametrize("env", CONTINUOUS_SUITES)
+def test_every_algorithm_composes_with_continuous_actions_or_names_those_that_do(env):
+    for algo in CONTINUOUS:
+        run = container(f"algo={algo}", f"env={env}")
+        assert (run["algo"]["name"], run["env"]["suite"]) == (algo, env)
+    for algo in set(presets("algo")) - COMPUTED - CONTINUOUS:
+        with pytest.raises(UserError, match=f"algo={algo} has discrete actions.*algo=on_policy .*algo=dpo or algo=sac"):
+            container(f"algo={algo}", f"env={env}")
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+@pytest.mark.parametrize("algo", ["dpo", "on_policy"])
+def test_discrete_actions_need_a_preset_that_is_named(algo, env):
+    with pytest.raises(UserError, match="a Beta policy does not have, algo=dpo needs hparams=dpo_discrete or"):
+        container(f"algo={algo}", f"env={env}")
+    with pytest.raises(UserError, match=f"algo.policy is 'beta'; allowed: categorical with env={env}"):
+        container(f"algo={algo}", f"env={env}", f"hparams={algo}_cpu")
+    for preset in (f"{algo}_discrete", f"{algo}_cpu_discrete"):
+        assert container(f"algo={algo}", f"env={env}", f"hparams={preset}")["algo"]["policy"] == "categorical"
+
+
+def test_a_learner_is_one_of_three_and_belongs_to_two_algorithms():
+    for algo in ("dpo", "on_policy"):
+        names = [
+            container(f"algo={algo}", "env=mujoco", *extra)["algo"]["learner"]["name"]
+            for extra in ([], ["learner=a2c"])
+        ]
+        assert names == ["ppo", "a2c"]
+    with pytest.raises(UserError, match="learner is 'pppo'; allowed: a2c, ppo, trpo"):
+        container("algo=dpo", "env=mujoco", "learner=pppo")
+    with pytest.raises(UserError, match=r"there is no key 'algo\.learner' under the chosen algo"):
+        container("algo=dapo", "learner=ppo")
+
+
+def test_a_value_network_is_fitted_as_often_per_step_under_trpo_as_under_ppo():
+    ppo, trpo = (
+        container("algo=on_policy", "env=mujoco", f"learner={name}")["algo"]["learner"] for name in ("ppo", "trpo")
+    )
+    assert trpo["value_updates"] / trpo["steps"] == ppo["epochs"] * ppo["minibatches"] / ppo["steps"]
+    assert container("algo=dpo", "env=mujoco", "learner=trpo")["algo"]["learner"]["value_updates"] == 10  # the author's
 
 
 @pytest.mark.parametrize("algo", sorted(COMPUTED))
@@ -74,7 +119,13 @@ def test_a_key_that_another_algorithm_has_is_refused_without_advice_on_environme
 
 @pytest.mark.parametrize("override", [use.format(name) for group, use in USES.items() for name in presets(group)])
 def test_every_preset_composes(override):
-    container(*override.split(), *(["algo=proposition1", "env=exact"] if override == "hparams=default_exact" else []))
+    name = override.removeprefix("hparams=")
+    needed = {"default_exact": "algo=proposition1 env=exact", "default_mujoco": "algo=dpo env=mujoco"}
+    needed |= {"default_dmc": "algo=dpo env=dmc"}
+    for algo in ("dpo", "on_policy"):
+        if name.startswith(algo):
+            needed[name] = f"algo={algo} env={'classic' if name.endswith('discrete') else 'mujoco'}"
+    container(*override.split(), *needed.get(name, "").split())
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
@@ -252,7 +303,7 @@ def test_a_plain_path_needs_no_quotes():
     ("override", "says"),
     [
         ("algo=dappo", "available in algo: a2c, baseline_fit, dapo"),
-        ("env=atar", "available in env: atari, classic, exact, tabular"),
+        ("env=atar", "available in env: atari, classic, dmc, exact, mujoco, tabular"),
         ("hparams=foo", "available in hparams: "),
         ("algo=null", "the name of a preset"),
         ("seed=1,2", "several values need -m"),

@@ -191,8 +191,8 @@ def test_updates_move_the_head_and_the_hidden_layers_only_where_they_are_not_fro
 
 def test_a_shared_trunk_is_a_critics_that_was_fitted_and_an_own_one_is_not() -> None:
     own, shared, longer = (
-        Fit(drawn(), algo(trunk=trunk, critic_updates=n, width=64), 0)
-        for trunk, n in (("own", 5), ("shared_tuned", 5), ("shared_tuned", 300))
+        Fit(drawn(), algo(trunk=trunk, critic_updates=n, width=16, critic_learning_rate=1e-2), 0)
+        for trunk, n in (("own", 2), ("shared_tuned", 2), ("shared_tuned", 150))
     )
     assert math.isnan(own.critic_error)
     assert longer.critic_error < 0.5 < shared.critic_error

@@ -1,0 +1,126 @@
+"""What DPO learns of actions: the distributional critic with its target, and the residual baseline.
+
+The equations and the numbered choices (E1, E4, E8, E9) stand in bench.algos.dpo.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from bench.algos.collector import Policy
+from bench.algos.learners import descend
+from bench.dpo_config import DpoConfig
+from bench.mlps import Net, polyak
+from bench.ops.losses import gaussian_kl, gaussian_nll
+
+Batch = dict[str, Tensor]  # fields of replayed steps, [N, ...] each
+
+CHUNK = 512  # states whose baseline is computed at once: the actions of more do not fit a cache
+
+
+class ActionValues:
+    """Critic N(mu, sigma)(s, a), its Polyak target, and g(s, a) of the baseline b(s) = E_pi [ (1 + g) mu ]."""
+
+    def __init__(
+        self,
+        config: DpoConfig,
+        policy: Policy,
+        obs_shape: tuple[int, ...],
+        init: torch.Generator,
+        device: torch.device,
+    ):
+        self.config, self.policy = config, policy
+        code, outputs = policy.family.code_size, 2 if config.critic == "gaussian" else 1
+        self.critic = Net(obs_shape, config.hidden, outputs, init, code=code).to(device)
+        self.residual = Net(obs_shape, config.hidden, 1, init, code=code).to(device)
+        self.target = Net(obs_shape, config.hidden, outputs, init, code=code).to(device)
+        self.target.load_state_dict(self.critic.state_dict())
+        self.target.requires_grad_(False)
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=rate, eps=config.adam_eps, fused=True)
+            for name, net, rate in (
+                ("critic", self.critic, config.learning_rate),
+                ("residual", self.residual, config.baseline_learning_rate),
+            )
+        }
+        self.updates = 0  # of the critic
+
+    # --- critic ------------------------------------------------------------------------------------------------
+
+    def value(self, net: Net, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and sigma of a critic at drawn actions, `[N]` each or `[S, N]`."""
+        out = net(x, self.policy.family.encode(u))
+        if self.config.critic == "mse":
+            return out[..., 0], torch.zeros_like(out[..., 0])
+        if self.config.sigma_fixed is not None:
+            return out[..., 0], torch.full_like(out[..., 0], self.config.sigma_fixed)
+        return out[..., 0], nn.functional.softplus(out[..., 1]) + self.config.sigma_floor  # E4
+
+    def critic_loss(self, batch: Batch, u_next: Tensor) -> Tensor:
+        """Of replayed steps, with the actions drawn at their next states."""
+        cfg, alive = self.config, 1 - batch["done"]
+        with torch.no_grad():
+            mean_next, sigma_next = self.value(self.target, batch["x_next"], u_next)
+            mean_target, sigma_target = batch["r"] + cfg.gamma * alive * mean_next, cfg.gamma * sigma_next
+            if cfg.mask_terminal_sigma:
+                sigma_target = torch.where(alive > 0, sigma_target, cfg.sigma_floor)  # E4
+        mean, sigma = self.value(self.critic, batch["x"], batch["u"])
+        if cfg.critic == "mse":
+            return (mean - mean_target).square().mean()
+        return gaussian_kl(mean_target, sigma_target, mean, sigma).mean()
+
+    def update_critic(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """One update on replayed steps. Returns its loss."""
+        with torch.no_grad():
+            u_next = self.policy.family.sample(self.policy(batch["x_next"]), generator)
+        return self._step_critic(self.critic_loss(batch, u_next))
+
+    def fit_returns(self, x: Tensor, u: Tensor, returns: Tensor) -> Tensor:
+        """One update on the iteration's own returns `[N, K]`. Returns its loss."""
+        mean, sigma = self.value(self.critic, x, u)
+        if self.config.critic == "mse":
+            return self._step_critic((mean - returns.mean(-1)).square().mean())
+        return self._step_critic(gaussian_nll(mean, sigma, returns))
+
+    def _step_critic(self, loss: Tensor) -> Tensor:
+        descend(self.optimizers["critic"], loss)
+        polyak(self.target, self.critic, self.config.tau)  # E9
+        self.updates += 1
+        return loss.detach()
+
+    # --- baseline ----------------------------------------------------------------------------------------------
+
+    def baseline(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """b(s), differentiable in g alone, and E_pi Q over the same draws. `[N, ...]` -> `[N]` each."""
+        cfg, family = self.config, self.policy.family
+        with torch.no_grad():
+            raw = self.policy(x)
+            u = family.sample(raw.expand(cfg.baseline_samples, *raw.shape), generator)
+            q = self.critic(x, family.encode(u))[..., 0]
+            v, code = q.mean(0), family.encode(u)
+            if cfg.released.unscaled_baseline_actions:
+                code = u  # E1
+                q = self.critic(x, code)[..., 0]
+        if not cfg.residual:
+            return q.mean(0), v
+        return ((1 + self.residual(x, code)[..., 0]) * q).mean(0), v
+
+    @torch.no_grad()
+    def baselines(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The same of many observations, without gradient."""
+        pieces = [self.baseline(piece, generator) for piece in torch.split(x, CHUNK)]
+        b, v = (torch.cat(part) for part in zip(*pieces, strict=True))
+        return b, v
+
+    def fit_baseline(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """One update of g on replayed steps. Returns its loss."""
+        with torch.no_grad():
+            q, _ = self.value(self.critic, batch["x"], batch["u"])
+        loss = (self.baseline(batch["x"], generator)[0] - q).square().mean()
+        descend(self.optimizers["residual"], loss)
+        return loss.detach()
+
+    # --- keeping -----------------------------------------------------------------------------------------------
+
+    def modules(self) -> dict[str, Net]:
+        """The networks by name."""
+        return {"critic": self.critic, "target": self.target, "residual": self.residual}
