@@ -11,7 +11,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from bench import compose
-from bench.errors import UserError
+from bench.errors import RunError, UserError
 
 
 def make(arguments: list[str]) -> int:
@@ -87,7 +87,7 @@ def _interrupt(number: int, _frame: Any) -> None:
 
 
 def main() -> None:
-    """Exit status: 0 done, 2 bad input, 75 another process makes this run, 130 interrupted."""
+    """Exit status: 0 done, 1 the run failed, 2 bad input, 75 another process makes this run, 130 interrupted."""
     arguments = sys.argv[1:]
     signal.signal(signal.SIGTERM, _interrupt)
     compose.register()
@@ -110,7 +110,7 @@ def _report(error: UserError) -> int:
     from bench.record import BusyError
 
     print(f"error: {error}", file=sys.stderr)
-    return 75 if isinstance(error, BusyError) else 2
+    return 75 if isinstance(error, BusyError) else 1 if isinstance(error, RunError) else 2
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
 )
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
-# Algorithms that train have these keys, those that compute have not.
-_TRAINING_KEYS = {f"algo.{field.name}" for field in fields(DapoConfig)} - {
+# Keys of algo=dapo and its relatives, which the presets of discrete environments set.
+_DAPO_KEYS = {f"algo.{field.name}" for field in fields(DapoConfig)} - {
     f"algo.{field.name}" for config in (Proposition1Config, ExactAscentConfig) for field in fields(config)
 }
 _PRESETS = (
@@ -215,7 +215,7 @@ def _sentence(error: BaseException, config_name: str) -> str:
     key = str(getattr(cause, "full_key", None) or (m[1] if (m := re.search(r"full_key: (\S+)", text)) else ""))
     if re.search(r"not in struct|is not in|not in '\w+'", text) and key:
         return f"there is no key {key!r}{_nearest_key(key, config_name)}"
-    if (absent := re.search(r"Interpolation key '([\w.]+)' not found", text)) and absent[1] in _TRAINING_KEYS:
+    if (absent := re.search(r"Interpolation key '([\w.]+)' not found", text)) and absent[1] in _DAPO_KEYS:
         return f"there is no key {absent[1]!r}{_nearest_key(absent[1], config_name)}"
     if missing := re.search(
         r"Could not (?:find|override) '([^'@]+)[^']*'.*?Available options in '([^']+)':\n"
@@ -256,7 +256,7 @@ def _nearest_key(key: str, config_name: str) -> str:
         for field in fields(node)
     ]
     if key in known:
-        return " under the chosen algo and env" + (_PRESETS if key in _TRAINING_KEYS else "")
+        return " under the chosen algo and env" + (_PRESETS if key in _DAPO_KEYS else "")
     near = difflib.get_close_matches(key, known, n=1)
     if not near:
         return "; `python -m bench --cfg job` prints all" if root is RunConfig else f"; there are {', '.join(top)}"

@@ -11,7 +11,7 @@ from bench.algo_config import AlgoConfig
 from bench.dpo_config import DpoConfig, OnPolicyConfig, SacConfig
 from bench.env_config import CONTINUOUS_SUITES, SUITE_CONFIGS, AtariConfig, EnvConfig
 from bench.errors import require, require_positive
-from bench.exact_config import BaselineFitConfig, UaeVarianceConfig
+from bench.exact_config import LANDSCAPES, BaselineFitConfig, UaeVarianceConfig
 
 # Keys of bench.ops.divergences.DIVERGENCES, repeated here (and held equal by a test) to plan without torch.
 DIVERGENCES = ("entropy", "hellinger", "kl", "reverse_kl", "tv", "zero_potential")
@@ -249,13 +249,15 @@ class RunConfig:
         require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         self._check_actions()
+        self._check_sizes()
         if isinstance(self.algo, DapoConfig):
             self._check_dapo(self.algo)
         elif isinstance(self.algo, Proposition1Config | ExactAscentConfig | UaeVarianceConfig | BaselineFitConfig):
             require(self.env.suite == "tabular", "env.suite", self.env.suite, f"tabular with algo={self.algo.name}")
+            self._check_exact()
 
     def _check_actions(self) -> None:
-        """Discrete actions need a categorical policy, continuous ones another."""
+        """Discrete actions need a categorical policy, continuous ones another; no step is forced on it."""
         continuous, suite = self.env.suite in CONTINUOUS_SUITES, f"env={self.env.suite}"
         if isinstance(self.algo, OnPolicyConfig) and continuous:
             allowed = f"beta, squashed_gaussian with {suite}, whose actions are continuous"
@@ -265,13 +267,12 @@ class RunConfig:
             require(self.algo.policy == "categorical", "algo.policy", self.algo.policy, allowed)
         elif isinstance(self.algo, SacConfig):
             require(continuous, "env.suite", self.env.suite, f"{' or '.join(CONTINUOUS_SUITES)} with algo=sac")
-        if isinstance(self.algo, DpoConfig | SacConfig):
-            held = min(self.algo.replay_capacity, self.steps) // self.env.num_envs * self.env.num_envs
-            wanted = f"{self.algo.batch_size + self.env.num_envs} and more, as steps, to hold a batch"
-            require(held >= self.algo.batch_size, "algo.replay_capacity", self.algo.replay_capacity, wanted)
         if isinstance(self.algo, OnPolicyConfig) and isinstance(self.env, AtariConfig):
             forced = self.env.protocol.fire_sequence  # steps that the policy did not choose
             require(not forced, "env.protocol.fire_sequence", forced, f"false with algo={self.algo.name}")
+
+    def _check_sizes(self) -> None:
+        """What DPO, its baselines and SAC need to learn at all."""
         if isinstance(self.algo, OnPolicyConfig | SacConfig):  # small networks, faster there than on a GPU
             require(self.device == "cpu", "device", self.device, f"cpu with algo={self.algo.name}")
         if isinstance(self.algo, OnPolicyConfig):
@@ -279,6 +280,23 @@ class RunConfig:
             parts = self.algo.learner.minibatches
             require(parts <= least, "algo.learner.minibatches", parts, f"at most {least}, the steps of an iteration")
             require(self.steps >= least, "steps", self.steps, f"{least} and more, one iteration of algo.learner.steps")
+        if isinstance(self.algo, SacConfig):
+            least = self.algo.random_steps + self.env.num_envs
+            require(self.steps >= least, "steps", self.steps, f"{least} and more, beyond algo.random_steps")
+        if isinstance(self.algo, DpoConfig | SacConfig):
+            least = self.algo.batch_size + self.env.num_envs
+            require(self.steps >= least, "steps", self.steps, f"{least} and more, to fill a batch of replay")
+            held = self.algo.replay_capacity
+            require(held >= least, "algo.replay_capacity", held, f"{least} and more, to hold algo.batch_size")
+
+    def _check_exact(self) -> None:
+        """Programs on finite MDPs."""
+        if isinstance(self.algo, UaeVarianceConfig):
+            rows = len(self.algo.lambdas)
+            require(self.steps == rows, "steps", self.steps, f"{rows}, one for each of algo.lambdas")
+        if isinstance(self.algo, BaselineFitConfig):
+            lands = ", ".join(LANDSCAPES)
+            require(self.env.task in LANDSCAPES, "env.task", self.env.task, f"{lands} with algo=baseline_fit")
 
     def _check_dapo(self, algo: DapoConfig) -> None:
         collect = algo.collect_per_env(self.env.num_envs)

@@ -4,10 +4,15 @@ import math
 from dataclasses import dataclass
 
 from bench.algo_config import AlgoConfig
-from bench.errors import require, require_positive
+from bench.errors import require, require_finite, require_positive
 
 LEARNERS = ("a2c", "ppo", "trpo")
 POLICIES = ("beta", "categorical", "squashed_gaussian")  # classes of bench.ops.distributions
+# Keys of a learner that are null with the others.
+OWN_KEYS = {
+    "ppo": ("clip",),
+    "trpo": ("max_kl", "damping", "cg_iterations", "backtrack", "backtracks", "value_updates", "value_batch"),
+}
 ADVANTAGES = ("gae", "uae")
 CRITICS = ("gaussian", "mse")
 
@@ -21,13 +26,6 @@ def _require_fraction(config: object, *names: str) -> None:
         require(0 <= getattr(config, name) <= 1, f"algo.{name}", getattr(config, name), f"0 <= {name} <= 1")
 
 
-def _require_finite(config: object, *names: str) -> None:
-    for name in names:
-        require(
-            0 <= getattr(config, name) < math.inf, f"algo.{name}", getattr(config, name), "a finite number, 0 or more"
-        )
-
-
 @dataclass(kw_only=True)
 class LearnerConfig:
     """How an iteration's own data improve the policy."""
@@ -36,9 +34,9 @@ class LearnerConfig:
     steps: int  # agent steps per environment and iteration, T
     epochs: int  # passes over them
     minibatches: int  # per pass
-    value_updates: int | None  # critic updates on minibatches of value_batch drawn anew; null: one per minibatch
+    value_updates: int | None  # TRPO's critic updates on minibatches drawn anew; else one per minibatch
     value_batch: int | None  # steps of such a minibatch
-    baseline_updates: int  # updates of the residual baseline per iteration (algo=dpo)
+    baseline_updates: int  # updates of the residual baseline per iteration; without effect on algo=on_policy
     clip: float | None  # PPO's epsilon
     max_kl: float | None  # TRPO's trust region, nats
     damping: float | None  # added to the Fisher matrix
@@ -51,23 +49,17 @@ class LearnerConfig:
         require_positive(self, "algo.learner", "epochs", "minibatches")
         require(self.steps > 1, "algo.learner.steps", self.steps, "2 and more, over which advantages are standardised")
         require(self.baseline_updates >= 0, "algo.learner.baseline_updates", self.baseline_updates, "0 or more")
-        needed = {
-            "ppo": ("clip",),
-            "trpo": ("max_kl", "damping", "cg_iterations", "backtrack", "backtracks", "value_updates"),
-        }
-        for key in needed.get(self.name, ()):
-            value = getattr(self, key)
-            fits = value is not None and 0 < value < math.inf
-            require(fits, f"algo.learner.{key}", value, f"a finite number above 0 with learner={self.name}")
+        for learner, keys in OWN_KEYS.items():
+            for key in keys:
+                value = getattr(self, key)
+                fits = value is None if learner != self.name else value is not None and 0 < value < math.inf
+                allowed = "null" if learner != self.name else "a finite number above 0"
+                require(fits, f"algo.learner.{key}", value, f"{allowed} with learner={self.name}")
         if self.name == "trpo":
             for key in ("epochs", "minibatches"):
                 require(getattr(self, key) == 1, f"algo.learner.{key}", getattr(self, key), "1 with learner=trpo")
             assert self.backtrack is not None
             require(self.backtrack < 1, "algo.learner.backtrack", self.backtrack, "below 1")
-        if self.value_updates is not None:
-            require(self.value_updates > 0, "algo.learner.value_updates", self.value_updates, "null or 1 and more")
-            batch = self.value_batch
-            require(batch is not None and batch > 0, "algo.learner.value_batch", batch, "above 0 with value_updates")
 
 
 @dataclass(kw_only=True)
@@ -101,7 +93,7 @@ class OnPolicyConfig(AlgoConfig):
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         _require_fraction(self, "lam")
         require_positive(self, "algo", "learning_rate", "adam_eps")
-        _require_finite(self, "learning_rate", "adam_eps")
+        require_finite(self, "algo", "learning_rate", "adam_eps")
 
 
 @dataclass(kw_only=True)
@@ -147,7 +139,7 @@ class DpoConfig(OnPolicyConfig):
         _require_fraction(self, "nu", "omega", "tau")
         require_positive(self, "algo", "baseline_samples", "baseline_learning_rate", "critic_samples", "batch_size")
         require_positive(self, "algo", "tau")
-        _require_finite(self, "alpha", "utd", "sigma_floor", "baseline_learning_rate", "diagnostics_every")
+        require_finite(self, "algo", "alpha", "utd", "sigma_floor", "baseline_learning_rate", "diagnostics_every")
         require(
             self.replay_capacity >= self.batch_size,
             "algo.replay_capacity",
@@ -199,7 +191,7 @@ class SacConfig(AlgoConfig):
         finite = self.target_entropy is None or math.isfinite(self.target_entropy)
         require(finite, "algo.target_entropy", self.target_entropy, "null or a finite number")
         _require_fraction(self, "tau")
-        _require_finite(self, "learning_rate", "adam_eps", "utd", "random_steps")
+        require_finite(self, "algo", "learning_rate", "adam_eps", "utd", "random_steps")
         require(
             self.replay_capacity >= self.batch_size,
             "algo.replay_capacity",

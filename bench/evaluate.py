@@ -8,6 +8,7 @@ import numpy as np
 
 from bench import envs, seeding
 from bench.config import RunConfig
+from bench.errors import RunError
 
 
 @runtime_checkable
@@ -48,7 +49,10 @@ class Evaluator:
         obs = env.reset(seeding.env_seeds(self.seed, env.num_envs, f"evaluate {self.count}"))
         returns, playing = np.zeros(env.num_envs), np.ones(env.num_envs, dtype=bool)
         while playing.any():  # who has finished plays on, unrecorded, until the last has
-            step = env.step(agent.mode(obs))
+            try:
+                step = env.step(agent.mode(obs))
+            except RunError as error:
+                raise RunError(f"in an evaluation: {error}") from None
             returns += step.raw_reward * playing
             playing &= ~step.game_over
             obs = step.obs

@@ -4,17 +4,13 @@ import math
 from dataclasses import dataclass
 
 from bench.algo_config import AlgoConfig
-from bench.errors import require, require_positive
+from bench.errors import require, require_finite, require_positive
 
 ADVANTAGE_ESTIMATORS = ("gae", "uae")
 BASELINES = ("action_mean", "learned", "optimal", "value", "zero")
 FITS = ("learned", "none", "optimal", "replay_mean", "value", "zero_residual")
+LANDSCAPES = ("four_rooms", "smooth")  # keys of bench.envs.landscapes.LANDSCAPES, held equal by a test
 TRUNKS = ("own", "shared_frozen", "shared_tuned")
-
-
-def _require_finite(config: object, *keys: str) -> None:
-    for key in keys:
-        require(0 <= getattr(config, key) < math.inf, f"algo.{key}", getattr(config, key), "a finite number, 0 or more")
 
 
 @dataclass(kw_only=True)
@@ -44,7 +40,7 @@ class UaeVarianceConfig(AlgoConfig):
         for lam in self.lambdas:
             require(0 <= lam <= 1, "algo.lambdas", self.lambdas, "0 <= lambda <= 1")
         require(bool(self.lambdas), "algo.lambdas", self.lambdas, "one number and more")
-        _require_finite(self, "baseline_noise", "critic_noise", "staleness", "init_scale")
+        require_finite(self, "algo", "baseline_noise", "critic_noise", "staleness", "init_scale")
         require_positive(self, "algo", "perturbation", "batch_steps")
         require(
             self.estimator == "uae" or self.critic_noise == 0,
@@ -87,7 +83,7 @@ class BaselineFitConfig(AlgoConfig):
         require(0 < self.held_out < 1, "algo.held_out", self.held_out, "0 < share < 1")
         for key in ("learning_rate", "critic_learning_rate"):
             require(0 < getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "a finite number above 0")
-        _require_finite(self, "version_step", "init_scale")
+        require_finite(self, "algo", "version_step", "init_scale")
         require_positive(
             self, "algo", "width", "depth", "batch_size", "samples", "versions", "critic_updates", "report_every"
         )

@@ -5,7 +5,7 @@ METRICS = {
     "step": "agent steps generated so far, all actors together",
     "wall_s": "seconds since the run began",
     "version": "policies published so far",
-    "updates": "gradient steps so far",
+    "updates": "gradient steps so far (algo=dpo, on_policy: of the policy)",
     "trained": "trained steps so far, a step counted each time it is trained on",
     "reuse": "trained steps per generated step",
     "lr": "learning rate after the version's updates",

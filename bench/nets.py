@@ -1,5 +1,6 @@
 """Networks: observation -> policy logits and value, with or without an LSTM."""
 
+import hashlib
 import math
 from itertools import pairwise
 
@@ -125,3 +126,13 @@ class ActorCritic(nn.Module):
         if self.lstm is not None:
             x, state = self.lstm(x, state, start)
         return self.policy(x), self.value(x).squeeze(-1), state
+
+
+def sha256(*modules: nn.Module) -> str:
+    """Hash of all parameters by name, of the modules in order: equal exactly when they are equal bit for bit."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -2,13 +2,14 @@
 
 from analysis.checks import Figure, View
 
-SHOWN = ("learned", "floor_0.3", "fixed_0.3", "masked", "mse")
+SHOWN = ("learned", "floor_0.03", "floor_0.3", "fixed_0.3", "fixed_1", "masked", "mse")
+GAUSSIAN = SHOWN[:-1]  # whose critic losses have one unit
 
 VIEW = View(
     metrics=("calibration", "critic_loss", "eval_score", "eval_auc", "score", "auc"),
     figures=(
         Figure("bars", {"metric": "calibration"}),
-        Figure("bars", {"metric": "critic_loss"}),
+        Figure("bars", {"metric": "critic_loss", "arms": GAUSSIAN}),
         Figure("bars", {"metric": "auc"}),
         Figure("bars", {"metric": "eval_auc"}),
         Figure("curves", {"arms": SHOWN}),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.algos.normalise import Normaliser
 from bench.dpo_config import OnPolicyConfig
 from bench.envs.base import Step, VecEnv
+from bench.errors import DivergedError
 from bench.mlps import Net
 from bench.ops import distributions
 from bench.ops.distributions import Family
@@ -81,7 +82,10 @@ class Collector:
         if self.x is None:
             self.normaliser.see(obs)
             self.x = self._tensor(self.normaliser.observations(obs))
-        self.u = self.policy.family.sample(self.policy(self.x), self.generator)
+        raw = self.policy(self.x)
+        if not bool(torch.isfinite(raw).all()):
+            raise DivergedError("the policy's outputs are no numbers any more")
+        self.u = self.policy.family.sample(raw, self.generator)
         action: np.ndarray = self.policy.family.to_env(self.u).cpu().numpy()
         return action
 

@@ -27,7 +27,6 @@ D7  `released` puts back where the released code departs from the formulas: `shi
     `unmasked_returns` in q alone, whose reward then has no bootstrap of a time limit; the other two in the actor.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +41,7 @@ from bench.algos.actor import HEADS, Actor, Batch
 from bench.algos.estimators import exact_divergence, variance, with_variance_of
 from bench.config import DapoConfig, RunConfig
 from bench.envs.base import Step, VecEnv
-from bench.nets import ActorCritic
+from bench.nets import ActorCritic, sha256
 from bench.ops import losses
 from bench.ops.divergences import DIVERGENCES, multi_step
 from bench.ops.losses import importance_ratio, rms_normalise, weighted_mean
@@ -291,8 +290,4 @@ class Dapo:
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.net.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return sha256(self.net)

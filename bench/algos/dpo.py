@@ -54,13 +54,13 @@ from bench.algos.learners import (
     move,
     natural_step,
     require_finite,
-    sha256,
     standardise,
     surrogate,
 )
 from bench.config import RunConfig
 from bench.dpo_config import DpoConfig
 from bench.envs.base import Step, VecEnv
+from bench.nets import sha256
 from bench.ops.losses import kl_policy_loss
 from bench.ops.returns import gae, td_lambda, uae
 from bench.replay import RolloutReplay
@@ -152,7 +152,7 @@ class Dpo:
         metrics |= {
             "version": self.iterations,
             "updates": self.policy_updates,
-            "trained": self.values.updates * cfg.batch_size,
+            "trained": self.values.trained,
             "lr": cfg.learning_rate,
             **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
             "kl": -log_ratio.mean().item(),

@@ -42,7 +42,7 @@ class ActionValues:
                 ("residual", self.residual, config.baseline_learning_rate),
             )
         }
-        self.updates = 0  # of the critic
+        self.updates = self.trained = 0  # of the critic, and the steps that they saw
 
     # --- critic ------------------------------------------------------------------------------------------------
 
@@ -72,19 +72,20 @@ class ActionValues:
         """One update on replayed steps. Returns its loss."""
         with torch.no_grad():
             u_next = self.policy.family.sample(self.policy(batch["x_next"]), generator)
-        return self._step_critic(self.critic_loss(batch, u_next))
+        return self._step_critic(self.critic_loss(batch, u_next), len(u_next))
 
     def fit_returns(self, x: Tensor, u: Tensor, returns: Tensor) -> Tensor:
         """One update on the iteration's own returns `[N, K]`. Returns its loss."""
         mean, sigma = self.value(self.critic, x, u)
         if self.config.critic == "mse":
-            return self._step_critic((mean - returns.mean(-1)).square().mean())
-        return self._step_critic(gaussian_nll(mean, sigma, returns))
+            return self._step_critic((mean - returns.mean(-1)).square().mean(), len(u))
+        return self._step_critic(gaussian_nll(mean, sigma, returns), len(u))
 
-    def _step_critic(self, loss: Tensor) -> Tensor:
+    def _step_critic(self, loss: Tensor, steps: int) -> Tensor:
         descend(self.optimizers["critic"], loss)
         polyak(self.target, self.critic, self.config.tau)  # E9
         self.updates += 1
+        self.trained += steps
         return loss.detach()
 
     # --- baseline ----------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """What DPO and its on-policy baselines share of policy improvement: PPO, A2C and the natural step of TRPO."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 from typing import TypeVar
@@ -11,6 +10,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from bench.algos.collector import Policy
 from bench.dpo_config import LearnerConfig
+from bench.errors import DivergedError
 from bench.ops.losses import actor_critic_loss, ppo_clip
 from bench.ops.trust_region import conjugate_gradient, line_search
 
@@ -22,8 +22,6 @@ STD_EPSILON = 1e-8  # MagiFeeney/DPO, storage.py
 
 def standardise(advantage: Tensor) -> Tensor:
     """Minus mean, over the unbiased standard deviation + 1e-8, of each environment over time. `[T, B]`."""
-    if len(advantage) == 1:
-        return torch.zeros_like(advantage)
     centred = advantage - advantage.mean(0)
     return centred / (advantage.std(0) + STD_EPSILON)
 
@@ -72,6 +70,8 @@ def natural_step(learner: LearnerConfig, policy: Policy, x: Tensor, u: Tensor, a
     def product(v: Tensor) -> Tensor:
         return _flat(torch.autograd.grad(kl_gradient @ v, parameters, retain_graph=True)) + damping * v
 
+    if not bool(torch.isfinite(gradient).all()):
+        raise DivergedError("the policy gradient is no number any more")
     direction = conjugate_gradient(product, gradient, iterations=iterations)
     curvature = float(direction @ product(direction))
     if not curvature > 0:
@@ -121,25 +121,15 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def sha256(*modules: nn.Module) -> str:
-    """Hash of all parameters of the modules, in order."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, parameter in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def require_finite(metrics: dict[str, float], updates: int) -> None:
     """Stop a run whose losses are no numbers any more.
 
     Raises:
-        FloatingPointError: naming the first of them.
+        DivergedError: naming the first of them.
     """
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise FloatingPointError(f"{name} is {value} after {updates} updates of the policy")
+            raise DivergedError(f"{name} is {value} after {updates} updates of the policy")
 
 
 def _given(value: T | None) -> T:

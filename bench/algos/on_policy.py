@@ -22,7 +22,6 @@ from bench.algos.learners import (
     move,
     natural_step,
     require_finite,
-    sha256,
     standardise,
     surrogate,
 )
@@ -30,6 +29,7 @@ from bench.config import RunConfig
 from bench.dpo_config import OnPolicyConfig
 from bench.envs.base import Step, VecEnv
 from bench.mlps import Net
+from bench.nets import sha256
 from bench.ops.returns import gae
 
 STREAMS = ("policy", "improve", "diagnostics")

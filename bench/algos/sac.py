@@ -29,12 +29,14 @@ from torch import Tensor, nn
 
 from bench import seeding
 from bench.algos.collector import family_of
-from bench.algos.learners import require_finite, sha256
+from bench.algos.learners import require_finite
 from bench.algos.normalise import Normaliser
 from bench.config import RunConfig
 from bench.dpo_config import SacConfig
 from bench.envs.base import Step, VecEnv
+from bench.errors import DivergedError
 from bench.mlps import Net, polyak
+from bench.nets import sha256
 from bench.ops.distributions import SquashedGaussian
 from bench.replay import RolloutReplay
 
@@ -94,7 +96,10 @@ class Sac:
             size = (self.num_envs, self.family.code_size)
             self.u = torch.rand(size, generator=generator, device=self.device)
         else:
-            self.u = self.family.sample(self.policy_net(self.x), generator)
+            raw = self.policy_net(self.x)
+            if not bool(torch.isfinite(raw).all()):
+                raise DivergedError(f"the policy's outputs are no numbers any more after {self.updates} updates")
+            self.u = self.family.sample(raw, generator)
         action: np.ndarray = self.family.to_env(self.u).cpu().numpy()
         return action
 

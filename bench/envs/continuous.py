@@ -14,12 +14,12 @@ import numpy as np
 from bench.env_config import ContinuousConfig
 from bench.envs import rewards
 from bench.envs.base import Step
-from bench.errors import UserError
+from bench.errors import RunError
 
 TOLERANCE = 1e-5  # how far outside its range rounding may carry an action
 
 
-class SimulatorError(UserError):
+class SimulatorError(RunError):
     """A simulator has left what its numbers can express; nothing that it says from here on is a measurement."""
 
 

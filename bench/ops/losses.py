@@ -214,7 +214,7 @@ def kl_policy_loss(log_pi: Tensor, advantage: Tensor, *, alpha: float) -> Tensor
     Args:
         log_pi: log-probability of actions drawn from pi itself, carries the gradient; any shape.
         advantage: A, same shape, detached here: max(Q - b, 0), or Q - b.
-        alpha: weight of the entropy, above 0.
+        alpha: weight of the entropy, 0 or more; at 0 it is the policy gradient of A, and no divergence.
     Raises:
         ValueError: the shapes differ.
     """
