@@ -10,7 +10,6 @@ from typing import Any
 from bench import envs
 from bench.check_config import BlockConfig, CheckConfig, SuiteConfig, contrast_entry
 from bench.compose import compose, identity, run_name, to_container, to_run_config
-from bench.config import RunConfig
 from bench.errors import UserError
 from bench.files import write_atomically
 from bench.record import is_locked, read_status
@@ -168,8 +167,7 @@ def _runs_of(arm: str, block: BlockConfig, check: CheckConfig) -> list[PlannedRu
     for env in dict.fromkeys(check.tasks[task].env for task in block.tasks):
         tasks = [task for task in block.tasks if check.tasks[task].env == env]
         overrides = (*check.base, f"env={env}", *block.overrides, *check.arms[arm].overrides)
-        config, container = _composed((*overrides, f"env.task={tasks[0]}"))
-        replace(config, steps=block.steps)  # checks them
+        container = _composed((*overrides, f"env.task={tasks[0]}", f"steps={block.steps}"))
         for task in tasks:
             envs.check_task(container["env"]["suite"], task)
             for seed in range(block.seeds):
@@ -181,10 +179,11 @@ def _runs_of(arm: str, block: BlockConfig, check: CheckConfig) -> list[PlannedRu
 
 
 @cache
-def _composed(overrides: tuple[str, ...]) -> tuple[RunConfig, dict[str, Any]]:
-    """Composing takes a tenth of a second, and blocks, scales and checks share arms."""
+def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """A checked configuration. Composing takes a tenth of a second, and blocks, scales and checks share arms."""
     composed = compose(list(overrides))
-    return to_run_config(composed), to_container(composed)
+    to_run_config(composed)
+    return to_container(composed)
 
 
 def _require_known(kind: str, names: list[str], known: dict[str, Any], where: str) -> None:
