@@ -512,3 +512,12 @@ def test_frames_run_and_are_kept_as_bytes():
     assert math.isfinite(row["loss_critic"])
     assert agent.replay.fields["x"].dtype == torch.uint8
     assert agent.collector.normaliser.obs is None
+
+
+@pytest.mark.parametrize("learner", ["a2c", "trpo"])
+def test_trained_steps_are_those_that_the_critic_saw(learner):
+    more = ["algo.learner.value_updates=3", "algo.learner.value_batch=5"] if learner == "trpo" else []
+    env = Scripted(3)
+    agent = scripted("dpo", env, "algo.learner.steps=16", "algo.batch_size=8", *more, learner=learner)
+    play(agent, env, 16)
+    assert agent.values.trained == 9 * 8 + (3 * 5 if more else 16)

@@ -212,3 +212,20 @@ def test_the_variance_of_block_gradients_is_that_of_the_blocks():
     direct = (gradients[0] - gradients[1]).square().sum().item() / 2
     assert learners.block_variance(policy, *rollout, block=3) == pytest.approx(direct)
     assert math.isnan(learners.block_variance(policy, *rollout, block=4))
+
+
+def test_a_policy_of_no_numbers_stops_the_run_before_it_acts():
+    env = Scripted(3)
+    agent = scripted("on_policy", env)
+    with torch.no_grad():
+        next(agent.policy_net.parameters()).fill_(math.nan)
+    with pytest.raises(DivergedError, match="the policy's outputs are no numbers any more"):
+        play(agent, env, 1)
+
+
+def test_a_natural_step_of_no_numbers_is_none():
+    env = Scripted(3)
+    agent = scripted("on_policy", env, "algo.learner.steps=16", learner="trpo")
+    x, u = torch.zeros(4, 1), torch.full((4, 1), 0.5)
+    with pytest.raises(DivergedError, match="the policy gradient is no number any more"):
+        learners.natural_step(agent.config.learner, agent.policy_net, x, u, torch.full((4,), math.nan))

@@ -9,6 +9,8 @@ from dpo_cases import Scripted, configured, equal, make_constant, parameters_of,
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
+from bench.errors import DivergedError
+
 HALF = ["algo.gamma=0.5", "algo.random_steps=0"]
 
 
@@ -166,7 +168,6 @@ def test_a_row_every_so_many_steps_and_one_for_the_rest():
     assert rows[-1]["trained"] == 64 * 8
     assert rows[-1]["alpha"] == agent.alpha.item() != 1
     assert trained(configured("sac", "algo.random_steps=40", steps=64))[1][0]["updates"] == 24  # none at 32
-    assert trained(configured("sac", "algo.random_steps=64", steps=64))[1] == []
 
 
 def test_equal_seeds_give_equal_parameters_and_others_do_not():
@@ -187,3 +188,12 @@ def test_evaluation_acts_with_the_squashed_mean():
     agent = scripted("sac", Scripted(3))
     make_constant(agent.policy_net, 0.0, 1.0)
     assert agent.mode(np.zeros((3, 1), np.float32)).tolist() == [[2.0]] * 3  # the middle of -2 to 6
+
+
+def test_a_policy_of_no_numbers_stops_the_run_before_it_acts():
+    env = Scripted(3)
+    agent = scripted("sac", env, "algo.random_steps=0")
+    with torch.no_grad():
+        next(agent.policy_net.parameters()).fill_(math.nan)
+    with pytest.raises(DivergedError, match="outputs are no numbers any more after 0 updates"):
+        play(agent, env, 1)

@@ -8,6 +8,8 @@ from bench.ops import distributions
 
 DPO = ["algo=dpo", "env=mujoco"]
 ON_POLICY = ["algo=on_policy", "env=mujoco"]
+UAE = ["algo=uae_variance", "env=exact", "steps=7"]
+FIT = ["algo=baseline_fit", "env=exact", "env.task=smooth"]
 SAC = ["algo=sac", "env=mujoco"]
 DISCRETE = ["env=classic", "hparams=dpo_discrete"]
 TRPO = [*ON_POLICY, "learner=trpo"]
@@ -103,7 +105,19 @@ REFUSED = [
     (DPO, "algo.normalise.clip=0.0", "algo.normalise.clip is 0.0; allowed: a number above 0"),
     (TRPO, "algo.learner.max_kl=0.0", "algo.learner.max_kl is 0.0; allowed: a finite number above 0 with learner=trpo"),
     (TRPO, "algo.learner.minibatches=2", "algo.learner.minibatches is 2; allowed: 1 with learner=trpo"),
-    (TRPO, "algo.learner.value_batch=0", "algo.learner.value_batch is 0; allowed: above 0 with value_updates"),
+    (
+        TRPO,
+        "algo.learner.value_batch=0",
+        "algo.learner.value_batch is 0; allowed: a finite number above 0 with learner=trpo",
+    ),
+    (TRPO, "algo.learner.clip=0.2", "algo.learner.clip is 0.2; allowed: null with learner=trpo"),
+    (DPO, "algo.learner.max_kl=0.1", "algo.learner.max_kl is 0.1; allowed: null with learner=ppo"),
+    (DPO, "algo.learner.value_updates=10", "algo.learner.value_updates is 10; allowed: null with learner=ppo"),
+    (DPO, "device=cuda", "device is 'cuda'; allowed: cpu with algo=dpo"),
+    (DPO, "algo.replay_capacity=256", "algo.replay_capacity is 256; allowed: 257 and more, to hold algo.batch_size"),
+    (SAC, "steps=10_000", "steps is 10000; allowed: 10001 and more, beyond algo.random_steps"),
+    (UAE, "steps=4", "steps is 4; allowed: 7, one for each of algo.lambdas"),
+    (FIT, "env.task=garnet", "env.task is 'garnet'; allowed: four_rooms, smooth with algo=baseline_fit"),
     (SAC, "algo.batch_size=0", "algo.batch_size is 0; allowed: a number above 0"),
     (SAC, "algo.random_steps=-1", "algo.random_steps is -1; allowed: a finite number, 0 or more"),
     (SAC, "algo.report_every=0", "algo.report_every is 0; allowed: a number above 0"),

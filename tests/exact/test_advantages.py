@@ -329,13 +329,6 @@ def test_noise_counts_in_spreads(noise: float) -> None:
     np.testing.assert_allclose(small.critic - plain.critic, noise * spread * drawn, rtol=1e-9)
 
 
-def test_what_cannot_be_computed_is_refused_before_anything_is() -> None:
-    with pytest.raises(UserError, match=r"env\.task is 'Nowhere', expected one of chain, "):
-        PROGRAMS["uae_variance"](config("Nowhere"))
-    with pytest.raises(UserError, match=r"steps is 4; allowed: 3, one for each of algo\.lambdas"):
-        PROGRAMS["uae_variance"](config(steps=4))
-
-
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

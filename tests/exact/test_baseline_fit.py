@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench import exact_config
 from bench.envs.landscapes import LANDSCAPES
 from bench.envs.mdp import Array
 from bench.errors import UserError
@@ -283,9 +284,8 @@ def test_runs_repeat_by_seed_on_both_landscapes() -> None:
         assert rows(task=task) != rows(task=task, seed=1)
 
 
-def test_a_task_without_features_is_refused() -> None:
-    with pytest.raises(UserError, match=r"env\.task is 'garnet'; allowed with algo=baseline_fit: four_rooms, smooth"):
-        rows(task="garnet")
+def test_the_schema_knows_the_landscapes() -> None:
+    assert set(exact_config.LANDSCAPES) == set(LANDSCAPES)
 
 
 @pytest.mark.parametrize(
