@@ -47,10 +47,10 @@ endef
 reproduce-atari: $(READY) ## PPO against DAPO on Atari; SCALE=smoke|quick|cpu|gpu|paper (default quick, 15 minutes)
 	$(call reproduce_check,multi_step)
 
-reproduce-mujoco: $(READY) ## PPO against DPO on MuJoCo; SCALE=smoke|quick|cpu|gpu|paper (default quick, 10 minutes)
+reproduce-mujoco: $(READY) ## PPO against DPO on MuJoCo; SCALE=smoke|quick|cpu|gpu|paper (default quick, 6 minutes)
 	$(call reproduce_check,sample_efficiency)
 
-reproduce: $(READY) ## every claim that two CPU cores can decide within an hour or two; then against results/
+reproduce: $(READY) ## every claim that two CPU cores can decide, without the hour of reproduce-mujoco; then against results/
 	@$(BIN)/python -m bench.suite run check=$(CHECKS) scale=cpu store=$(STORE) logger=none; suite=$$?; \
 	if [ $$suite -gt 1 ]; then exit $$suite; fi; \
 	$(BIN)/python -m analysis report check=$(CHECKS) scale=cpu store=$(STORE) && \

@@ -1,4 +1,4 @@
-"""The algorithms by name. An algorithm is one file: its class takes (config, env) and is an Agent."""
+"""The algorithms by name. An algorithm is a file with its update rule whole: a class that takes (config, env), an Agent."""
 
 from collections.abc import Callable
 
