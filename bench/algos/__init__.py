@@ -1,4 +1,4 @@
-"""The algorithms by name. An algorithm is a file with its update rule whole: a class that takes (config, env), an Agent."""
+"""The algorithms by name: each a class that takes (config, env) and is an Agent, its update rule whole in one file."""
 
 from collections.abc import Callable
 
