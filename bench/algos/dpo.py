@@ -80,7 +80,7 @@ class Dpo:
         family = family_of(cfg.policy, env, self.device)
         # E5: the family keeps draws inside; E7: Net has one-hot actions and frames of its own
         self.policy_net = Policy(family, env.obs_shape, cfg.hidden, init).to(self.device)
-        self.values = ActionValues(cfg, self.policy_net, env.obs_shape, init, self.device)
+        self.values = ActionValues(cfg, self.policy_net, env.obs_shape, init, self.device)  # E1, E4, E9
         self.optimizer = torch.optim.Adam(
             self.policy_net.parameters(), lr=cfg.learning_rate, eps=cfg.adam_eps, fused=True
         )

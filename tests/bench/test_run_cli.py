@@ -196,7 +196,7 @@ def test_a_run_killed_twice_ends_with_the_parameters_of_an_unbroken_one(place):
         (["seed=0", "-m"], "never between key=value"),
         (["--nonsense"], "'--nonsense'"),
         (["--config-name", "suite"], "conf/config.yaml"),
-        (["--cfg", "job", "algo=foo"], "available in algo: a2c, dapo"),
+        (["--cfg", "job", "algo=foo"], "available in algo: a2c, baseline_fit, dapo, dpo"),
         (["algo=proposition1"], "proposition1 and uae_variance need env=exact"),
     ],
 )
