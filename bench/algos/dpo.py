@@ -47,12 +47,12 @@ from bench import seeding
 from bench.algos.collector import Collector, Policy, Rollout, Transition, family_of
 from bench.algos.dpo_values import ActionValues, Batch
 from bench.algos.learners import (
-    LOG_RATIO_CLIP,
     block_variance,
     descend,
     minibatches,
     move,
     natural_step,
+    policy_metrics,
     require_finite,
     standardise,
     surrogate,
@@ -144,20 +144,13 @@ class Dpo:
         else:
             rows = list(self._improve_by_minibatches(x, u, a, returns, log_mu))
         self.iterations += 1
-        with torch.no_grad():
-            log_ratio = self.policy_net.log_prob(x, u) - log_mu
-            log_pi_new = self.policy_net.log_prob(
-                x, self.policy_net.family.sample(self.policy_net(x), self.generators["diagnostics"])
-            )
         metrics |= {
             "version": self.iterations,
             "updates": self.policy_updates,
             "trained": self.values.trained,
             "lr": cfg.learning_rate,
             **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
-            "kl": -log_ratio.mean().item(),
-            "ratio": log_ratio.clamp(max=LOG_RATIO_CLIP).exp().mean().item(),
-            "entropy": -log_pi_new.mean().item(),
+            **policy_metrics(self.policy_net, x, u, log_mu, self.generators["diagnostics"]),
         }
         if self.critic_losses:
             metrics["loss_critic"] = torch.stack(self.critic_losses).mean().item()

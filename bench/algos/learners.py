@@ -121,6 +121,27 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+@torch.no_grad()
+def policy_metrics(
+    policy: Policy, x: Tensor, u: Tensor, log_mu: Tensor, generator: torch.Generator
+) -> dict[str, float]:
+    """How far a policy has moved on the steps it was trained on, and its entropy from one fresh draw per state.
+
+    Args:
+        x, u: `[N, ...]` observations and the actions taken.
+        log_mu: `[N]` log-probability of these when they were taken.
+        generator: of the draws, which no training uses.
+    """
+    raw = policy(x)
+    log_ratio = policy.family.log_prob(raw, u) - log_mu
+    entropy = -policy.family.log_prob(raw, policy.family.sample(raw, generator)).mean()
+    return {
+        "kl": -log_ratio.mean().item(),
+        "ratio": log_ratio.clamp(max=LOG_RATIO_CLIP).exp().mean().item(),
+        "entropy": entropy.item(),
+    }
+
+
 def require_finite(metrics: dict[str, float], updates: int) -> None:
     """Stop a run whose losses are no numbers any more.
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from bench import seeding
 from bench.algos.collector import Collector, Policy, Rollout, family_of
 from bench.algos.learners import (
-    LOG_RATIO_CLIP,
     descend,
     minibatches,
     move,
     natural_step,
+    policy_metrics,
     require_finite,
     standardise,
     surrogate,
@@ -112,11 +112,6 @@ class OnPolicy:
                 self.policy_updates += 1
                 rows.append({"loss_policy": loss_policy.detach(), "loss_value": self._fit(x[i], returns[i])})
         self.iterations += 1
-        with torch.no_grad():
-            raw = self.policy_net(x)
-            log_ratio = self.policy_net.family.log_prob(raw, u) - log_mu
-            fresh = self.policy_net.family.sample(raw, self.generators["diagnostics"])
-            entropy = -self.policy_net.family.log_prob(raw, fresh).mean()
         metrics = {
             "version": self.iterations,
             "updates": self.policy_updates,
@@ -124,9 +119,7 @@ class OnPolicy:
             "lr": cfg.learning_rate,
             **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
             "advantage_rms": advantage.square().mean().sqrt().item(),
-            "kl": -log_ratio.mean().item(),
-            "ratio": log_ratio.clamp(max=LOG_RATIO_CLIP).exp().mean().item(),
-            "entropy": entropy.item(),
+            **policy_metrics(self.policy_net, x, u, log_mu, self.generators["diagnostics"]),
         }
         require_finite(metrics, self.policy_updates)
         return metrics
