@@ -92,11 +92,8 @@ class Collector:
     def observe(self, step: Step) -> Transition:
         """Add what the last action led to."""
         assert self.x is not None
-        self.normaliser.see(step.obs)
-        x_reset = self._tensor(self.normaliser.observations(step.obs))
+        x_next, x_reset, r = (self._tensor(part) for part in self.normaliser.transition(step))
         ended = step.terminated | step.truncated
-        x_next = self._tensor(self.normaliser.observations(step.final_obs)) if ended.any() else x_reset
-        r = self._tensor(self.normaliser.rewards(step))
         discount = self._tensor(np.where(ended, np.float32(0), np.float32(self.config.gamma)))
         cut = self._tensor(step.truncated)
         self.steps.append((self.x, self.u, r, discount, cut))

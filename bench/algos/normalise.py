@@ -66,6 +66,13 @@ class Normaliser:
         scaled = step.reward / np.sqrt(self.ret.var + EPSILON)
         return scaled.clip(-self.config.clip, self.config.clip).astype(np.float32)
 
+    def transition(self, step: Step) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Take in a step. Returns, normalised, its own next observation, what is acted on next, and its rewards."""
+        self.see(step.obs)
+        following = self.observations(step.obs)
+        ended = (step.terminated | step.truncated).any()
+        return self.observations(step.final_obs) if ended else following, following, self.rewards(step)
+
     def state_dict(self) -> dict[str, list[float] | float]:
         """Plain data, for the checkpoint."""
         state: dict[str, list[float] | float] = {"returns": self.returns.tolist()}

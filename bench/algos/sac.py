@@ -131,11 +131,8 @@ class Sac:
 
     def _remember(self, step: Step) -> None:
         assert self.x is not None
-        self.normaliser.see(step.obs)
-        x_reset = self._tensor(self.normaliser.observations(step.obs))
-        ended = (step.terminated | step.truncated).any()
-        x_next = self._tensor(self.normaliser.observations(step.final_obs)) if ended else x_reset
-        r, done = (self._tensor(y) for y in (self.normaliser.rewards(step), step.terminated.astype(np.float32)))  # S2
+        x_next, x_reset, r = (self._tensor(part) for part in self.normaliser.transition(step))
+        done = self._tensor(step.terminated.astype(np.float32))  # S2
         fields = {"x": self.x, "u": self.u, "r": r, "x_next": x_next, "done": done}
         self.replay.extend({name: value.cpu().unsqueeze(0) for name, value in fields.items()})
         self.x = x_reset
