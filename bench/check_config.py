@@ -6,16 +6,50 @@ from dataclasses import dataclass
 from bench.config import LoggerConfig
 from bench.errors import UserError, require, require_positive
 
+EXECUTORS = ("local", "slurm")
+
 
 @dataclass(kw_only=True)
 class ExecutorConfig:
-    """How the runs of a suite are executed."""
+    """How the runs of a suite are executed: each in a fresh process."""
 
-    name: str
-    slots: int | None  # runs at once; null = one per core
+    name: str  # local | slurm
+    slots: int | None  # runs at once on the CPU; null = one per core
+    runs_per_gpu: int  # runs at once on each GPU
+    retries: int  # of a run that crashed, hung or ran out of memory; it goes on from its checkpoint
+    hang_minutes: float  # without a step, after which a run is ended
+    memory_gb: float | None  # most memory of a run, 10^9 bytes; null = what the machine has
 
     def __post_init__(self) -> None:
+        require(self.name in EXECUTORS, "executor.name", self.name, ", ".join(EXECUTORS))
         require(self.slots is None or self.slots > 0, "executor.slots", self.slots, "null or 1 and more")
+        require_positive(self, "executor", "runs_per_gpu", "hang_minutes")
+        require(self.retries >= 0, "executor.retries", self.retries, "0 or more")
+        require(self.memory_gb is None or self.memory_gb > 0, "executor.memory_gb", self.memory_gb, "null or above 0")
+
+
+@dataclass(kw_only=True)
+class SlurmConfig(ExecutorConfig):
+    """Jobs of a Slurm cluster that shares the store; each job makes `runs_per_job` runs, `slots` at once."""
+
+    runs_per_job: int  # small runs packed into one job of an array
+    array_parallelism: int  # jobs of an array that run at once
+    minutes: int  # time limit of a job; a run that needs longer goes on in the next
+    requeues: int  # of a job that timed out or was preempted
+    grace_seconds: int  # before the limit, in which runs save and end
+    cpus: int | None  # cores of a job; null = slots
+    gpus: int  # of a job
+    partition: str | None
+    account: str | None
+    setup: list[str]  # shell lines before a job, to load modules for example
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.slots is not None, "executor.slots", self.slots, "a number with executor=slurm")
+        require_positive(self, "executor", "runs_per_job", "array_parallelism", "minutes", "grace_seconds")
+        for key in ("requeues", "gpus"):
+            require(getattr(self, key) >= 0, f"executor.{key}", getattr(self, key), "0 or more")
+        require(self.cpus is None or self.cpus > 0, "executor.cpus", self.cpus, "null or 1 and more")
 
 
 @dataclass(kw_only=True)
@@ -219,6 +253,35 @@ class SuiteConfig:
     executor: ExecutorConfig
     logger: LoggerConfig
     store: str
+    checkpoint_minutes: float  # between two checkpoints of a run
+    seeds: int | None  # of every block; null = the check's own numbers
+    steps: int | None  # of every run; null = the check's own
+    tasks: list[str] | None  # of the check; null = all
+    budget: str | None  # hours on this machine, "8h" or "30min", that seeds, tasks and steps are chosen to fit
+    shard: str | None  # "i/n": the i-th of n parts of the runs, for machines that share nothing
+    measure_seconds: float  # that a plan may spend on measuring rates; 0 = none
+    pilot: str  # packed results, whose spread a plan reckons with where the store has no runs
 
     def __post_init__(self) -> None:
         require(self.store != "", "store", self.store, "the path of a folder")
+        require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "a number above 0")
+        for key in ("seeds", "steps"):
+            found = getattr(self, key)
+            require(found is None or found > 0, key, found, "null or 1 and more")
+        require(self.measure_seconds >= 0, "measure_seconds", self.measure_seconds, "0 or more")
+        require(self.tasks is None or bool(self.tasks), "tasks", self.tasks, "null or one task and more")
+        require(self.budget is None or hours(self.budget) > 0, "budget", self.budget, 'null, or a time like "8h", "30min"')
+        part, parts = shard(self.shard)
+        require(1 <= part <= parts, "shard", self.shard, 'null, or "i/n" with 1 <= i <= n')
+
+
+def hours(budget: str) -> float:
+    """Hours of a text like 8h, 90min or 1.5h; 0 of any other."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(h|min)", budget)
+    return float(found[1]) / (1 if found[2] == "h" else 60) if found else 0.0
+
+
+def shard(text: str | None) -> tuple[int, int]:
+    """(i, n) of a text like 1/3; (1, 1) of none, (0, 0) of any other."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text or "1/1")
+    return (int(found[1]), int(found[2])) if found else (0, 0)

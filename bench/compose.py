@@ -22,7 +22,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.check_config import CheckConfig, ExecutorConfig, ScaleConfig, SuiteConfig
+from bench.check_config import CheckConfig, ExecutorConfig, ScaleConfig, SlurmConfig, SuiteConfig
 from bench.config import (
     DAPO_NAMES,
     DapoConfig,
@@ -66,6 +66,7 @@ SCHEMAS: tuple[tuple[str | None, str, Any], ...] = (
     ("env/protocol", "protocol_schema", AtariProtocol),
     ("logger", "logger_schema", LoggerConfig),
     ("executor", "executor_schema", ExecutorConfig),
+    ("executor", "slurm_schema", SlurmConfig),
     ("scale", "scale_schema", ScaleConfig),
     ("check", "check_schema", CheckConfig),
 )
@@ -83,7 +84,7 @@ _PRESETS = (
     "proposition1 and uae_variance need env=exact, or env=tabular hparams=default_exact"
 )
 # Keys that say where a run lives or is shown, not what it computes.
-NOT_IDENTITY = ("logger", "store", "run_dir")
+NOT_IDENTITY = ("logger", "store", "run_dir", "checkpoint_minutes")
 
 
 def register() -> None:

@@ -234,12 +234,14 @@ class RunConfig:
     threads: int  # CPU threads; 1 is bitwise repeatable
     device: str  # cpu | cuda
     store: str  # folder of all runs
+    checkpoint_minutes: float  # at least, between two checkpoints that the run can go on from
     run_dir: str | None  # null = named after the identity, inside the store
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "0 <= seed < 2^31")
         require(self.threads > 0, "threads", self.threads, "1 and more")
         require(self.store != "", "store", self.store, "the path of a folder")
+        require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "a number above 0")
         require(
             type(self.env) is SUITE_CONFIGS[self.env.suite],
             "env.suite",
