@@ -41,8 +41,8 @@ HEALTH = (
 )
 LEFT_OUT = CLOCKS + HEALTH
 # Of configurations: the seed is the run's own; the rest says where files went.
-NOT_CONFIG = ("seed", "store", "run_dir", "logger")
-NOT_MANIFEST = ("hash",)  # stands in runs.csv
+NOT_CONFIG = ("seed", "store", "run_dir", "logger", "checkpoint_minutes")
+NOT_MANIFEST = ("hash", "configuration")  # the one stands in runs.csv, the other follows from configs.json
 TEXT = dict.fromkeys(("arm", "task", "clock", "hash", "run_dir", "state", "error", "params_sha256", "score_rule"), str)
 RUN_COLUMNS = (
     "steps",
@@ -142,11 +142,13 @@ def command_pattern(command: str) -> str:
     """A run's command without its seed and without where files went."""
     words = [re.sub(r"^seed=\d+$", "seed=SEED", word) for word in shlex.split(command)]
     words = [Path(word).name if word.startswith("/") else word for word in words]
-    return shlex.join(word for word in words if not re.match(r"(store|run_dir|logger(\.\w+)?)=", word))
+    return shlex.join(word for word in words if not re.match(r"(store|run_dir|checkpoint_minutes|logger(\.\w+)?)=", word))
 
 
 def _origin(manifest: dict[str, Any]) -> dict[str, Any]:
     origin = {name: value for name, value in manifest.items() if name not in NOT_MANIFEST}
+    if "attempts" in origin:
+        origin["attempts"] = len(origin["attempts"])
     if isinstance(origin.get("hardware"), dict):
         hardware = {name: value for name, value in origin["hardware"].items() if name not in ("host", "system")}
         origin["hardware"] = hardware

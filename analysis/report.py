@@ -24,7 +24,7 @@ from analysis.words import contrast_text, interval_text, number, percent
 from bench.files import write_atomically
 
 # Fields of a manifest that differ in every run, or that the run table already shows.
-PRIVATE = ("hash", "command", "started", "finished", "host")
+PRIVATE = ("hash", "configuration", "command", "started", "finished", "host")
 
 
 def _provenance(study: Study) -> list[tuple[str, list[str]]]:
@@ -33,6 +33,7 @@ def _provenance(study: Study) -> list[tuple[str, list[str]]]:
     for manifest in study.store.manifests.values():
         for name, value in manifest.items():
             if name not in PRIVATE:
+                value = len(value) if name == "attempts" and isinstance(value, list) else value
                 parts = value.items() if isinstance(value, dict) else [(None, value)]
                 for key, item in parts:
                     if key in PRIVATE:

@@ -1,5 +1,6 @@
 """The command line of one run, or of several through Hydra's multirun: python -m bench [-m] key=value ..."""
 
+import argparse
 import os
 import signal
 import sys
@@ -11,12 +12,15 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 
 from bench import compose
-from bench.errors import RunError, UserError
+from bench.errors import RunError, UserError, out_of_memory
+from bench.identity import run_directory
+from bench.record import BusyError, read_status
+from bench.stop import SIGNALS
 
 
 def make(arguments: list[str]) -> int:
     """Make the run of these overrides in this process, without Hydra's command line. Returns its exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C reaches the run itself, and the suite then ends it too
+    for number in SIGNALS:  # Ctrl-C reaches the run itself, and the suite then ends it too
         signal.signal(number, _interrupt)
     try:
         return _make(compose.compose(arguments))
@@ -41,34 +45,67 @@ def _make(composed: DictConfig) -> int:
     return 0
 
 
-def _check_all(arguments: list[str]) -> None:
-    """Refuse a bad configuration before anything is written, in a sweep before its first job."""
-    flags, unknown = get_args_parser().parse_known_args(arguments)
-    if unknown:
-        raise UserError(
-            f"cannot read {' '.join(unknown)!r}; flags are those of --hydra-help, never between key=value words"
-        )
-    if flags.help or flags.hydra_help or flags.info:
-        return
-    if flags.config_name or flags.config_path or flags.config_dir:
-        raise UserError("a run starts from conf/config.yaml; leave -cn, -cp and -cd out")
-    if flags.cfg and flags.multirun:
-        raise UserError("--cfg prints one configuration; leave -m out")
+def _make_or_say(composed: DictConfig) -> int:
+    """`_make`, without a traceback where memory ran out; a suite tries such a run again."""
+    try:
+        return _make(composed)
+    except (MemoryError, RuntimeError, ValueError) as error:
+        said = out_of_memory(error, compose.to_container(composed))
+        if said is None:
+            raise
+        return _report(RunError(said))
+
+
+def _check_all(arguments: list[str]) -> list[Path]:
+    """Refuse a bad configuration before anything is written, in a sweep before its first job.
+
+    Returns the run directory of each job; none where nothing is to be run.
+    """
+    flags = _flags(arguments)
     jobs = compose.split_sweep(flags.overrides) if flags.multirun else [flags.overrides]
     if not jobs:
         raise UserError(f"the sweep {' '.join(flags.overrides)} has no values to run")
+    of_sweep = [word for word in flags.overrides if flags.multirun and word.lstrip("+~").startswith("hydra.")]
+    run_dirs = []
     for job in jobs:
-        composed = compose.compose(job)
-        if flags.cfg:
+        composed = compose.compose([*of_sweep, *job])
+        if flags.help or flags.hydra_help or flags.info or (flags.cfg and not flags.resolve):
             continue
         config = compose.to_run_config(composed)
-        compose.to_container(composed)
+        run_dirs.append(run_directory(compose.to_container(composed)))
         if config.device != "cpu":
             from bench.run import require_device  # PyTorch, which takes seconds to import
 
             require_device(config.device)
     if flags.multirun:  # Hydra keeps its record of the sweep there, and would fail with a traceback
         _require_writable(Path(config.store))
+    return run_dirs
+
+
+def _flags(arguments: list[str]) -> argparse.Namespace:
+    """Hydra's flags, those that have a meaning here, and one that says what to do at most."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        flags, unknown = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+    if unknown:
+        raise UserError(
+            f"cannot read {' '.join(unknown)!r}; flags are those of --hydra-help, never between key=value words"
+        )
+    for name in ("config_name", "config_path", "config_dir", "experimental_rerun", "shell_completion"):
+        if getattr(flags, name):
+            raise UserError(f"cannot take --{name.replace('_', '-')}; a run starts from conf/config.yaml")
+    if flags.cfg and flags.multirun:
+        raise UserError("--cfg prints one configuration; leave -m out")
+    asked = [name for name in ("help", "hydra_help", "cfg", "info", "run", "multirun") if getattr(flags, name)]
+    if len(asked) > 1:
+        raise UserError(f"cannot take {' and '.join('--' + name.replace('_', '-') for name in asked)} together")
+    for name in ("resolve", "package"):
+        if getattr(flags, name) and not flags.cfg:
+            raise UserError(f"--{name} belongs to --cfg")
+    return flags
 
 
 def _require_writable(store: Path) -> None:
@@ -80,8 +117,8 @@ def _require_writable(store: Path) -> None:
         raise UserError(f"the store {store} cannot be written")
 
 
-def _interrupt(number: int, _frame: Any) -> None:
-    for other in {number, signal.SIGTERM}:  # a second one would break off the record of the first
+def _interrupt(_number: int, _frame: Any) -> None:
+    for other in SIGNALS:  # a second one would break off the record of the first
         signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -89,26 +126,27 @@ def _interrupt(number: int, _frame: Any) -> None:
 def main() -> None:
     """Exit status: 0 done, 1 the run failed, 2 bad input, 75 another process makes this run, 130 interrupted."""
     arguments = sys.argv[1:]
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     compose.register()
     codes: list[int] = []
     job = hydra.main(config_path=str(compose.CONF_DIR), config_name="config", version_base="1.3")(
-        lambda composed: codes.append(_make(composed))
+        lambda composed: codes.append(_make_or_say(composed))
     )
     try:
-        _check_all(arguments)
+        run_dirs = _check_all(arguments)
         job()
     except UserError as error:
         sys.exit(_report(error))
     except KeyboardInterrupt:
-        print("interrupted; the same command starts this run again", file=sys.stderr)
+        print("interrupted; the same command goes on with this run", file=sys.stderr)
         sys.exit(130)
+    if len(codes) < len(run_dirs):  # a launcher made them in other processes, whose exit statuses do not come back
+        codes = [int(read_status(run_dir)["state"] != "done") for run_dir in run_dirs]
     sys.exit(next((code for code in codes if code), 0))
 
 
 def _report(error: UserError) -> int:
-    from bench.record import BusyError
-
     print(f"error: {error}", file=sys.stderr)
     return 75 if isinstance(error, BusyError) else 1 if isinstance(error, RunError) else 2
 

@@ -1,15 +1,18 @@
-"""From override strings to a typed configuration, and from a configuration to its identity.
+"""From override strings to a typed configuration, and from a configuration to its hash.
 
 Hydra composes, OmegaConf checks types, the dataclasses of bench.config check values; whatever is wrong becomes
 one sentence that names the key (`UserError`).
 """
 
+import contextlib
 import difflib
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,8 @@ _PRESETS = (
     "algo=baseline_fit, exact_ascent, "
     "proposition1 and uae_variance need env=exact, or env=tabular hparams=default_exact"
 )
+# Hydra's own keys that have an effect here: presets of one's own, and how a sweep (-m) is made.
+HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.")
 # Keys that say where a run lives or is shown, not what it computes.
 NOT_IDENTITY = ("logger", "store", "run_dir", "checkpoint_minutes")
 
@@ -101,28 +106,61 @@ def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
         raise UserError(
             f"{CONF_DIR} is not there: install the project with `pip install -e .`, which keeps conf/ beside it"
         )
-    _require_learner(overrides)
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return hydra_compose(config_name, overrides=overrides)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: Hydra's, of a group's value
-        raise UserError(_sentence(error, config_name)) from None
-
-
-def _require_learner(overrides: list[str]) -> None:
-    """Refuse an unknown learner: Hydra takes the group for absent, as it is for most algorithms."""
     for override in overrides:
-        key, _, value = override.partition("=")
-        if key == "learner" and value not in LEARNERS:
-            raise UserError(f"learner is {value!r}; allowed: {', '.join(LEARNERS)}")
+        _check_word(override)
+    try:
+        return _compose(overrides, config_name)
+    # ValueError: Hydra's, of a group's value; UserWarning: of a search path that is not there.
+    except (HydraException, OmegaConfBaseException, ValueError, UserWarning) as error:
+        raise UserError(_sentence(error, config_name)) from None
+    except (AssertionError, AttributeError, TypeError) as error:  # Hydra's, of an item of a null key for example
+        raise UserError(f"cannot read {_culprit(overrides, config_name)!r}: {type(error).__name__}: {error}") from None
+
+
+def _compose(overrides: list[str], config_name: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with warnings.catch_warnings(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        warnings.simplefilter("error", UserWarning)
+        return hydra_compose(config_name, overrides=overrides)
+
+
+def _culprit(overrides: list[str], config_name: str) -> str:
+    """The first override without which the others compose; all of them where there is none."""
+    for i, override in enumerate(overrides):
+        with contextlib.suppress(Exception):
+            _compose(overrides[:i] + overrides[i + 1 :], config_name)
+            return override
+    return " ".join(overrides)
+
+
+def _check_word(override: str) -> None:
+    """Refuse what Hydra answers in words of its own, with a traceback later, or not at all."""
+    key, _, value = override.partition("=")
+    group = key.lstrip("+~").partition("@")[0]
+    if not group:
+        raise UserError(f"cannot read {override!r} as key=value: it names no key")
+    if re.match(r"hydra\b", group) and (not group.startswith(HYDRA_KEYS) or "_target_" in key):
+        raise UserError(f"cannot take {override!r}; allowed of Hydra's own keys: {', '.join(HYDRA_KEYS)}")
+    if key == "learner" and value not in LEARNERS:  # Hydra takes the group for absent, as it is for most algorithms
+        raise UserError(f"learner is {value!r}; allowed: {', '.join(LEARNERS)}")
+    if group in _groups() and re.search(r"[/\\\[{]", value):
+        raise UserError(f"{group} is {value!r}; allowed: the name of a preset of conf/{group}")
+
+
+@cache
+def _groups() -> frozenset[str]:
+    return frozenset(str(path.relative_to(CONF_DIR)) for path in CONF_DIR.rglob("*") if path.is_dir())
 
 
 def to_run_config(config: DictConfig) -> RunConfig:
     """Convert once to dataclasses, which check their values. Errors: `UserError`."""
-    if config.algo.name in DAPO_NAMES and config.env.suite in CONTINUOUS_SUITES:  # whose numbers no preset gives
+    try:
+        algo, suite = config.algo.name, config.env.suite
+    except OmegaConfBaseException as error:
+        raise UserError(_sentence(error, "config")) from None
+    if algo in DAPO_NAMES and suite in CONTINUOUS_SUITES:  # whose numbers no preset gives
         raise UserError(
-            f"algo={config.algo.name} has discrete actions, those of env={config.env.suite} are continuous; choose "
+            f"algo={algo} has discrete actions, those of env={suite} are continuous; choose "
             "algo=on_policy (learner=ppo, a2c or trpo), algo=dpo or algo=sac"
         )
     result = _to_object(config, "config")
@@ -166,19 +204,13 @@ def to_container(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def identity(container: Mapping[str, Any]) -> str:
-    """Hash of what a run computes: the resolved configuration without logger and paths.
+def configuration_hash(container: Mapping[str, Any]) -> str:
+    """Hash of what a run is asked to compute: the resolved configuration without logger and paths.
 
     The order of the keys does not matter. Returns 64 hexadecimal digits (SHA-256).
     """
     science = {key: value for key, value in container.items() if key not in NOT_IDENTITY}
     return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()
-
-
-def run_name(container: Mapping[str, Any]) -> str:
-    """Name of the run's directory: readable, and unique by the first digits of its identity."""
-    task = re.sub(r"[^A-Za-z0-9]+", "_", str(container["env"]["task"]))
-    return f"{container['algo']['name']}-{task}-s{container['seed']}-{identity(container)[:12]}"
 
 
 def quoted(value: str) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from bench.algo_config import AlgoConfig
 from bench.dpo_config import DpoConfig, OnPolicyConfig, SacConfig
-from bench.env_config import CONTINUOUS_SUITES, SUITE_CONFIGS, AtariConfig, EnvConfig
-from bench.errors import require, require_positive
+from bench.env_config import CONTINUOUS_SUITES, AtariConfig, EnvConfig
+from bench.errors import require, require_positive, require_representable
 from bench.exact_config import LANDSCAPES, BaselineFitConfig, UaeVarianceConfig
+from bench.schedule import collect_per_env
 
 # Keys of bench.ops.divergences.DIVERGENCES, repeated here (and held equal by a test) to plan without torch.
 DIVERGENCES = ("entropy", "hellinger", "kl", "reverse_kl", "tv", "zero_potential")
@@ -21,6 +22,7 @@ DAPO_NAMES = ("a2c", "dapo", "impala", "ppo")
 POLICY_LOSSES = ("inside", "outside", "unclipped", "actor_critic")
 ESTIMATORS = ("sampled", "exact", "matched_variance")
 SAMPLING = ("uniform", "once")
+MOST_THREADS = 256  # more than any machine gains from; each takes memory, and thousands all of it
 
 
 @dataclass(kw_only=True)
@@ -148,13 +150,14 @@ class DapoConfig(AlgoConfig):
         )
 
     def collect_per_env(self, num_envs: int) -> int:
-        """Steps that each actor generates per policy version: whole roll-outs, rounded down.
-
-        The paper's setting (16 actors, 100 updates of 1024 trained steps) gives 896, an actual reuse of 7.14; the
-        actual one is in metrics.csv.
-        """
-        exact = self.updates_per_version * self.batch_size / (self.reuse * num_envs)
-        return int(exact // self.rollout_length) * self.rollout_length
+        """Steps that each actor generates per policy version."""
+        return collect_per_env(
+            updates_per_version=self.updates_per_version,
+            batch_size=self.batch_size,
+            rollout_length=self.rollout_length,
+            reuse=self.reuse,
+            num_envs=num_envs,
+        )
 
 
 def _require_range(key: str, ends: list[float]) -> None:
@@ -176,6 +179,7 @@ class Proposition1Config(AlgoConfig):
     log10_features: list[float]  # scale of the policy's features, log10 (moves zeta_1)
 
     def __post_init__(self) -> None:
+        require(self.name == "proposition1", "algo.name", self.name, "proposition1")
         for gamma in self.gammas:
             require(0 <= gamma < 1, "algo.gammas", self.gammas, "0 <= gamma < 1")
         for lam in self.lambdas:
@@ -202,6 +206,7 @@ class ExactAscentConfig(AlgoConfig):
     init_scale: float  # standard deviation of the first policy's logits
 
     def __post_init__(self) -> None:
+        require(self.name == "exact_ascent", "algo.name", self.name, "exact_ascent")
         require_positive(self, "algo", "learning_rate", "updates_per_version")
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         require(0 <= self.inv_eta < math.inf, "algo.inv_eta", self.inv_eta, "0 or more")
@@ -219,6 +224,7 @@ class LoggerConfig:
     entity: str | None
 
     def __post_init__(self) -> None:
+        require(self.name in ("none", "wandb"), "logger.name", self.name, "none, wandb")
         require(self.mode in ("offline", "online"), "logger.mode", self.mode, "offline, online")
 
 
@@ -238,16 +244,11 @@ class RunConfig:
     run_dir: str | None  # null = named after the identity, inside the store
 
     def __post_init__(self) -> None:
+        require_representable(self)
         require(0 <= self.seed < 2**31, "seed", self.seed, "0 <= seed < 2^31")
-        require(self.threads > 0, "threads", self.threads, "1 and more")
+        require(0 < self.threads <= MOST_THREADS, "threads", self.threads, f"1 to {MOST_THREADS}")
         require(self.store != "", "store", self.store, "the path of a folder")
         require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "a number above 0")
-        require(
-            type(self.env) is SUITE_CONFIGS[self.env.suite],
-            "env.suite",
-            self.env.suite,
-            f"the one that is chosen with env={self.env.suite}",
-        )
         require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         self._check_actions()
@@ -280,16 +281,19 @@ class RunConfig:
         if isinstance(self.algo, OnPolicyConfig):
             least = self.algo.learner.steps * self.env.num_envs
             parts = self.algo.learner.minibatches
-            require(parts <= least, "algo.learner.minibatches", parts, f"at most {least}, the steps of an iteration")
-            require(self.steps >= least, "steps", self.steps, f"{least} and more, one iteration of algo.learner.steps")
+            iteration = "the steps of one iteration: algo.learner.steps * env.num_envs"
+            require(parts <= least, "algo.learner.minibatches", parts, f"at most {least}, {iteration}")
+            require(self.steps >= least, "steps", self.steps, f"{least} and more, {iteration}")
         if isinstance(self.algo, SacConfig):
             least = self.algo.random_steps + self.env.num_envs
-            require(self.steps >= least, "steps", self.steps, f"{least} and more, beyond algo.random_steps")
+            beyond = f"{least} and more, beyond algo.random_steps by env.num_envs"
+            require(self.steps >= least, "steps", self.steps, beyond)
         if isinstance(self.algo, DpoConfig | SacConfig):
             least = self.algo.batch_size + self.env.num_envs
-            require(self.steps >= least, "steps", self.steps, f"{least} and more, to fill a batch of replay")
+            enough = f"{least} and more, to hold algo.batch_size + env.num_envs"
+            require(self.steps >= least, "steps", self.steps, enough)
             held = self.algo.replay_capacity
-            require(held >= least, "algo.replay_capacity", held, f"{least} and more, to hold algo.batch_size")
+            require(held >= least, "algo.replay_capacity", held, enough)
 
     def _check_exact(self) -> None:
         """Programs on finite MDPs."""
@@ -302,26 +306,19 @@ class RunConfig:
 
     def _check_dapo(self, algo: DapoConfig) -> None:
         collect = algo.collect_per_env(self.env.num_envs)
-        require(
-            collect >= algo.rollout_length,
-            "algo.rollout_length",
-            algo.rollout_length,
-            f"at most {algo.updates_per_version * algo.batch_size / (algo.reuse * self.env.num_envs):g}, what "
-            "each actor generates per version: updates_per_version * batch_size / (reuse * num_envs)",
-        )
-        require(
-            algo.replay_capacity >= collect,
-            "algo.replay_capacity",
-            algo.replay_capacity,
-            f"at least {collect}, the steps that one version adds per actor",
-        )
+        made = "what each actor generates per version: updates_per_version * batch_size / (reuse * num_envs)"
+        exact = algo.updates_per_version * algo.batch_size / (algo.reuse * self.env.num_envs)
+        length, held = algo.rollout_length, algo.replay_capacity
+        require(collect >= length, "algo.rollout_length", length, f"at most {exact:g}, {made}")
+        require(held >= collect, "algo.replay_capacity", held, f"at least {collect}, {made}")
         rollouts = self.env.num_envs * collect // algo.rollout_length
         require(
             algo.sampling == "uniform" or rollouts * algo.rollout_length == algo.updates_per_version * algo.batch_size,
             "algo.sampling",
             algo.sampling,
-            f"uniform; once needs reuse 1 and whole batches: a version generates {rollouts} roll-outs of "
-            f"{algo.rollout_length} steps, its updates take {algo.updates_per_version * algo.batch_size} steps",
+            f"uniform; once needs reuse 1 and whole batches: num_envs actors generate {rollouts} roll-outs of "
+            f"rollout_length={length} per version, its updates take {algo.updates_per_version * algo.batch_size} steps, "
+            "updates_per_version * batch_size",
         )
         solvable = self.env.suite == "tabular" and not algo.recurrent
         allowed = "exact only with env=tabular and algo.recurrent=false"
@@ -329,10 +326,11 @@ class RunConfig:
         if algo.fresh_every:
             require(self.env.num_envs > 1, "env.num_envs", self.env.num_envs, "2 and more with algo.fresh_every > 0")
             least = self.env.num_envs * algo.rollout_length
-            require(algo.fresh_steps >= least, "algo.fresh_steps", algo.fresh_steps, f"{least} and more")
+            allowed = f"{least} and more: env.num_envs * algo.rollout_length"
+            require(algo.fresh_steps >= least, "algo.fresh_steps", algo.fresh_steps, allowed)
         require(
             self.steps // self.env.num_envs >= algo.rollout_length,
             "steps",
             self.steps,
-            f"at least one roll-out per actor ({self.env.num_envs * algo.rollout_length})",
+            f"at least one roll-out per actor ({self.env.num_envs * length}): env.num_envs * algo.rollout_length",
         )

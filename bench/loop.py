@@ -21,10 +21,21 @@ class Agent(Protocol):
         """Learn from what is left when the last step has been generated. Returns metrics, or nothing."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything learnt, as tensors and plain data."""
+        """All of it as tensors and plain data; under `memory` what is only needed to go on, not to act."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up such a state, between two steps of the loop, and go on with the same bits."""
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters, equal exactly when they are equal bit for bit."""
+
+
+class Position(NamedTuple):
+    """Where the loop is between two steps."""
+
+    generated: int  # agent steps so far
+    obs: np.ndarray  # [B, ...] what is acted on next
+    start: np.ndarray  # [B] bool, an episode begins with it
 
 
 class Event(NamedTuple):
@@ -35,25 +46,33 @@ class Event(NamedTuple):
     step: Step
     metrics: dict[str, float]  # empty unless something was learnt
 
+    @property
+    def position(self) -> Position:
+        """Where the loop is now."""
+        return Position(self.generated, self.step.obs, is_boundary(self.step))
 
-def interact(env: VecEnv, agent: Agent, seeds: np.ndarray, steps: int) -> Iterator[Event]:
+
+def interact(
+    env: VecEnv, agent: Agent, seeds: np.ndarray, steps: int, position: Position | None = None
+) -> Iterator[Event]:
     """Generate at most `steps` agent steps, in whole steps of all environments.
 
     Args:
         seeds: `[B]`, one per environment.
         steps: agent steps, all environments together.
+        position: to go on from, with environments and agent as they were then; None begins with a reset.
     """
-    obs = env.reset(seeds)
-    start = np.ones(env.num_envs, dtype=bool)
+    now = position or Position(0, env.reset(seeds), np.ones(env.num_envs, dtype=bool))
     last = steps // env.num_envs * env.num_envs
-    for generated in range(env.num_envs, last + 1, env.num_envs):
-        action = agent.act(obs, start)
+    for generated in range(now.generated + env.num_envs, last + 1, env.num_envs):
+        action = agent.act(now.obs, now.start)
         step = env.step(action)
-        metrics = agent.observe(obs, action, start, step)
+        metrics = agent.observe(now.obs, action, now.start, step)
         if generated == last:
             metrics = {**metrics, **agent.finish()}
-        yield Event(generated, obs, step, metrics)
-        obs, start = step.obs, is_boundary(step)
+        event = Event(generated, now.obs, step, metrics)
+        yield event
+        now = event.position
 
 
 def is_boundary(step: Step) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from bench.config import RunConfig
+from bench.identity import rom_sha256
 
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "mujoco", "hydra-core", "omegaconf", "pandas")
 # What decides what a score means beside the configuration: another version of these is another protocol.
@@ -40,14 +41,6 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _rom_sha256(config: RunConfig) -> str | None:
-    if config.env.suite != "atari":
-        return None
-    from bench.envs import atari
-
-    return hashlib.sha256(Path(atari.rom_path(config.env.task)).read_bytes()).hexdigest()
-
-
 def _simulators(config: RunConfig) -> dict[str, dict[str, str]]:
     """The versions of what simulates the task, where they are part of the protocol; else nothing."""
     names = SIMULATORS.get(config.env.suite)
@@ -60,7 +53,7 @@ def determinism(config: RunConfig) -> str:
         return "statistical: GPU kernels may differ from run to run"
     if config.threads > 1:
         return "statistical: convolutions on several CPU threads differ from run to run"
-    return "bitwise: same seed, machine type and versions give the same parameters"
+    return "bitwise: same seed, machine type and versions give the same parameters, also after interruptions"
 
 
 def collect(config: RunConfig) -> dict[str, Any]:
@@ -73,7 +66,7 @@ def collect(config: RunConfig) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
-        "rom_sha256": _rom_sha256(config),
+        "rom_sha256": rom_sha256(config.env.task) if config.env.suite == "atari" else None,
         **_simulators(config),
         "hardware": {
             "cpu": _cpu(),

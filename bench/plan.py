@@ -9,13 +9,14 @@ from typing import Any
 
 from bench import envs
 from bench.check_config import BlockConfig, CheckConfig, SuiteConfig, contrast_entry
-from bench.compose import compose, identity, run_name, to_container, to_run_config
+from bench.compose import compose, configuration_hash, to_container, to_run_config
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.record import is_locked, read_status
+from bench.identity import identity, run_name
+from bench.record import is_held, read_status
 
 # What a planned run can be, in the order in which it is shown.
-STATES = ("done", "running", "failed", "interrupted", "missing")
+STATES = ("done", "running", "failed", "interrupted", "stale", "missing")
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,18 @@ class PlannedRun:
     task: str
     seed: int
     steps: int
-    hash: str
+    hash: str  # identity
+    configuration: str  # hash of the configuration alone, the same under other sources and versions
     run_dir: str  # inside the store
     device: str
     overrides: tuple[str, ...]  # of `python -m bench`, without store and logger
+    threads: int = 1
 
     def state(self, store: Path) -> str:
         """One of STATES. A run that says `running` and is held by no process was killed: `interrupted`."""
         path = store / self.run_dir
         state = str(read_status(path)["state"])
-        return "interrupted" if state == "running" and not is_locked(path) else state
+        return "interrupted" if state == "running" and not is_held(path) else state
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Plan:
         check["arms"] = {arm: check["arms"][arm] for arm in self.arms}
         check["tasks"] = {task: check["tasks"][task] for task in self.tasks}
         runs = [
-            {key: value for key, value in asdict(run).items() if key not in ("device", "overrides")}
+            {key: value for key, value in asdict(run).items() if key not in ("device", "overrides", "threads")}
             for run in self.runs
         ]
         return {
@@ -103,13 +106,14 @@ class Plan:
                     f"the {what} of {name} differ from those frozen in {self.path} before its {made} runs were made; "
                     "restore them, or use another store"
                 )
-        planned = {(run["arm"], run["task"], run["seed"]): run["hash"] for run in now["runs"]}
+        planned = {(run["arm"], run["task"], run["seed"]): run["configuration"] for run in now["runs"]}
         lost = 0
         for run in before["runs"]:
-            hash_now = planned.get((run["arm"], run["task"], run["seed"]))
+            asked_now = planned.get((run["arm"], run["task"], run["seed"]))
+            asked = run.get("configuration", run["hash"])  # plans once had no other hash
             done = read_status(Path(self.suite.store) / run["run_dir"])["state"] == "done"
             # A run that never ended may be mended, its place in the comparison may not be given up.
-            lost += hash_now is None or (done and hash_now != run["hash"])
+            lost += asked_now is None or (done and asked_now != asked)
         if lost:
             raise UserError(
                 f"{lost} of the runs that {self.path} plans are no longer in {name}, of which {made} runs were made; "
@@ -126,10 +130,10 @@ def expand(suite: SuiteConfig) -> Plan:
     check = suite.check
     if suite.scale.name not in check.scales:
         raise UserError(f"check={check.name} has no scale {suite.scale.name!r}; it has: {', '.join(check.scales)}")
-    blocks = tuple(check.scales[suite.scale.name].blocks)
-    for block in blocks:
+    for block in check.scales[suite.scale.name].blocks:
         _require_known("arm", block.arms, check.arms, check.name)
         _require_known("task", block.tasks, check.tasks, check.name)
+    blocks = _chosen(suite)
     for claim in check.claims:
         arms = [arm for entry in claim.contrast for arm in contrast_entry(entry, list(check.arms))[1]]
         _require_known("arm", arms, check.arms, f"{check.name}, claim {claim.id}")
@@ -146,6 +150,23 @@ def expand(suite: SuiteConfig) -> Plan:
     planned.sort(key=lambda run: (run.seed, order[run.task]))
     plan = Plan(suite, blocks, tuple(planned), {})
     return replace(plan, reference_config=_reference_config(check, plan.arms) if check.reference else {})
+
+
+def _chosen(suite: SuiteConfig) -> tuple[BlockConfig, ...]:
+    """The blocks of the scale, with the seeds, steps and tasks that were asked for in place of their own."""
+    blocks = suite.check.scales[suite.scale.name].blocks
+    if suite.tasks is not None:
+        planned = list(dict.fromkeys(task for block in blocks for task in block.tasks))
+        if unknown := [task for task in suite.tasks if task not in planned]:
+            allowed = f"tasks of {suite.check.name} at scale {suite.scale.name}: {', '.join(planned)}"
+            raise UserError(f"tasks names {unknown[0]!r}; allowed: {allowed}")
+    wanted = suite.tasks
+    kept = ((block, [task for task in block.tasks if wanted is None or task in wanted]) for block in blocks)
+    return tuple(
+        replace(block, seeds=suite.seeds or block.seeds, steps=suite.steps or block.steps, tasks=tasks)
+        for block, tasks in kept
+        if tasks
+    )
 
 
 def _reference_config(check: CheckConfig, arms: list[str]) -> dict[str, Any]:
@@ -173,8 +194,11 @@ def _runs_of(arm: str, block: BlockConfig, check: CheckConfig) -> list[PlannedRu
             for seed in range(block.seeds):
                 one = {**container, "env": {**container["env"], "task": task}, "steps": block.steps, "seed": seed}
                 where = (f"steps={block.steps}", f"env.task={task}", f"seed={seed}")
-                name, device = f"runs/{run_name(one)}", container["device"]
-                runs.append(PlannedRun(arm, task, seed, block.steps, identity(one), name, device, (*overrides, *where)))
+                hashes = identity(one), configuration_hash(one)
+                name, device, words = f"runs/{run_name(one)}", container["device"], (*overrides, *where)
+                runs.append(
+                    PlannedRun(arm, task, seed, block.steps, *hashes, name, device, words, container["threads"])
+                )
     return runs
 
 

@@ -1,36 +1,22 @@
 """One run, from its configuration to its directory."""
 
-import hashlib
-import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from bench import algos, envs, exact, loggers, manifest, seeding
-from bench.algos.dapo import Dapo
-from bench.compose import run_name
-from bench.config import DapoConfig, RunConfig
-from bench.coverage import Coverage
-from bench.env_config import ContinuousConfig
-from bench.envs.base import VecEnv
-from bench.envs.tabular import TabularVecEnv
-from bench.episodes import EpisodeCounter
+from bench import checkpoint, loggers, manifest, session
+from bench.config import RunConfig
 from bench.errors import UserError
-from bench.evaluate import Evaluator
-from bench.loop import Agent, interact
+from bench.identity import run_directory
 from bench.record import RunRecord
+from bench.session import Session
+from bench.stop import Stop, listening
 from bench.worker import require_parent
 
-
-def run_directory(config: RunConfig, container: dict[str, Any]) -> Path:
-    """Where a run is kept."""
-    return Path(config.run_dir) if config.run_dir else Path(config.store) / "runs" / run_name(container)
+SHARE = 0.05  # of the time of a run, at most, that goes into checkpoints
 
 
 def require_device(device: str) -> None:
@@ -40,14 +26,14 @@ def require_device(device: str) -> None:
 
 
 def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
-    """Make the run, unless the store has it. Returns its directory, and whether it was there already.
+    """Make the run, or what is left of it. Returns its directory, and whether it was done already.
 
     Args:
         config: typed, checked.
         container: the same, resolved, as plain data.
     """
     require_device(config.device)
-    path = run_directory(config, container)
+    path = run_directory(container)
     record = RunRecord(path, container)
     if record.found_finished():
         return path, True
@@ -56,84 +42,94 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
             return path, True
         torch.set_num_threads(config.threads)
         torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree
-        record.start(manifest.collect(config))
-        with loggers.mirror(config.logger, path, container) as mirror:
-            (_compute if config.algo.name in exact.PROGRAMS else _train)(config, record, mirror)
+        made, kept = _take_up(config, record)
+        with listening() as stop, loggers.mirror(config.logger, path, container, kept.get("mirror")) as mirror:
+            _Following(config, record, made, mirror, stop).follow(kept)
     return path, False
 
 
-def _train(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None:
-    env = envs.make(config.env, config.threads)
-    agent = algos.make(config, env)
-    games, coverage, trace = EpisodeCounter(env.num_envs), Coverage(), _trace(config, env, agent)
-    evaluator = _evaluator(config)
-    began = time.monotonic()
-    steps = config.steps
-    count = 0
-    learnt = False
-    with loggers.Display(record.path.name.rsplit("-", 1)[0], steps) as display:
-        for event in interact(env, agent, seeding.env_seeds(config.seed, env.num_envs), steps):
-            count = event.generated
-            coverage.add(event.obs)
-            episodes = games.add(count, event.step)
-            for episode in episodes:
-                record.episode(episode)
-                mirror.episode(episode)
-            if event.metrics or (evaluator and evaluator.ends(count)):
-                row = {"step": count, "wall_s": time.monotonic() - began, **event.metrics, "coverage": coverage.count()}
-                row |= trace() if trace else {}
-                row |= evaluator(count, agent) if evaluator else {}
-                record.metrics(row)
-                mirror.metrics(row)
-                learnt |= bool(event.metrics)
-            display.show(count, episodes)
-            record.status(state="running", step=count, steps=steps, wall_s=time.monotonic() - began)
+def _take_up(config: RunConfig, record: RunRecord) -> tuple[Session, dict[str, Any]]:
+    """The session where its newest whole checkpoint left it, and what was kept beside it; else a new one, and nothing.
+
+    A checkpoint that does not lead back to where it was taken (on a processor that computes otherwise, say) is passed
+    over: beginning anew costs time, going on from elsewhere would cost the result.
+    """
+    origin = manifest.collect(config)
+    for path, state in checkpoint.whole(record.path):
+        made = session.make(config)
+        try:
+            made.load_state_dict(state["session"])
+            record.begin(origin, state["step"], state["sizes"])
+        except (ValueError, KeyError, RuntimeError) as error:
+            made.close()
+            said = str(error).splitlines()[0]
+            print(f"warning: checkpoint {path} cannot be used ({said}); trying the one before it", file=sys.stderr)
+            continue
+        print(f"{record.path.name}: goes on from step {state['step']:,}", file=sys.stderr)
+        return made, state
+    made = session.make(config)
+    record.begin(origin)
+    return made, {}
+
+
+class _Following:
+    """A session on its way to the end, and all that is told of it."""
+
+    def __init__(self, config: RunConfig, record: RunRecord, made: Session, mirror: loggers.Mirror, stop: Stop):
+        self.config, self.record, self.session, self.mirror, self.stop = config, record, made, mirror, stop
+        self.period = 60 * config.checkpoint_minutes
+        self.began = self.saved = time.monotonic()
+
+    def follow(self, kept: dict[str, Any]) -> None:
+        """To the end, or to where a signal asks for one. Raises: KeyboardInterrupt: it was; all is saved."""
+        self.began -= kept.get("wall_s", 0.0)
+        record, mirror, steps = self.record, self.mirror, self.config.steps
+        count = 0
+        with loggers.Display(record.path.name.rsplit("-", 1)[0], steps) as display:
+            for progress in self.session:
+                count = progress.count
+                for episode in progress.episodes:
+                    record.episode(episode)
+                    mirror.episode(episode)
+                if progress.row:
+                    row = {**progress.row, "wall_s": self.wall()}
+                    record.metrics(row)
+                    mirror.metrics(row)
+                display.show(count, progress.episodes)
+                record.status(state="running", step=count, steps=steps, wall_s=self.wall())
+                self._keep(count)
+        self.session.close()
+        if not self.session.learnt:
+            print(f"note: {count:,} steps are too few for a single update", file=sys.stderr)
+        wall = self.wall()
+        if (result := self.session.result()) is not None:
+            record.result({"agent": result, "step": count})
+        sha256 = self.session.params_sha256()
+        record.finish(step=count, steps=steps, wall_s=wall, rate=count / wall, params_sha256=sha256)
+
+    def wall(self) -> float:
+        """Seconds that the run has taken, all attempts together, without what was lost with them."""
+        return time.monotonic() - self.began
+
+    def _keep(self, count: int) -> None:
+        """Save when it is time, or when the end is near."""
+        try:
             require_parent()
-    env.close()
-    if evaluator:
-        evaluator.close()
-    if not learnt:
-        print(
-            f"note: {count:,} steps are too few for a single update",
-            file=sys.stderr,
-        )
-    wall = time.monotonic() - began
-    record.checkpoint({"agent": agent.state_dict(), "step": count})
-    record.finish(step=count, steps=steps, wall_s=wall, rate=count / wall, params_sha256=agent.parameters_sha256())
+        except SystemExit:
+            self._save(count)
+            raise
+        if self.stop.wish:
+            self._save(count)
+            raise KeyboardInterrupt(f"{self.stop.wish} at step {count:,}")
+        if time.monotonic() - self.saved >= self.period:
+            self._save(count)
 
-
-def _trace(config: RunConfig, env: VecEnv, agent: Agent) -> Callable[[], dict[str, float]] | None:
-    """On a finite MDP: what measures each published policy exactly; else nothing."""
-    if not isinstance(env, TabularVecEnv) or not isinstance(agent, Dapo) or agent.config.recurrent:
-        return None
-    assert isinstance(config.algo, DapoConfig)
-    algo, states = config.algo, np.eye(env.mdp.num_states, dtype=np.float32)
-    mdp = replace(env.mdp, gamma=algo.gamma)
-    held = algo.replay_capacity // algo.collect_per_env(env.num_envs)
-    lag = held if algo.sampling == "uniform" else 1  # versions whose data an update may see
-    trace = exact.Trace(mdp, agent.policy(states), lag)
-    return lambda: trace.add(agent.policy(states))
-
-
-def _evaluator(config: RunConfig) -> Evaluator | None:
-    """What scores the deterministic policy from time to time, where the environment's configuration asks for it."""
-    if not isinstance(config.env, ContinuousConfig) or not config.env.evaluation.every:
-        return None
-    return Evaluator(config, config.env.evaluation.every, config.env.evaluation.episodes)
-
-
-def _compute(config: RunConfig, record: RunRecord, mirror: loggers.Mirror) -> None:
-    """A run without interaction: the rows of an exact program."""
-    began, digest, count = time.monotonic(), hashlib.sha256(), 0
-    with loggers.Display(record.path.name.rsplit("-", 1)[0], config.steps) as display:
-        for row in exact.PROGRAMS[config.algo.name](config):
-            count = int(row["step"])
-            digest.update(json.dumps(row, sort_keys=True).encode())
-            row = {**row, "wall_s": time.monotonic() - began}
-            record.metrics(row)
-            mirror.metrics(row)
-            display.show(count, [])
-            record.status(state="running", step=count, steps=config.steps, wall_s=row["wall_s"])
-            require_parent()
-    wall = time.monotonic() - began
-    record.finish(step=count, steps=config.steps, wall_s=wall, rate=count / wall, params_sha256=digest.hexdigest())
+    def _save(self, count: int) -> None:
+        began = time.monotonic()
+        state = self.session.state_dict()
+        if state is not None:
+            sizes = self.record.sizes()
+            kept = {"wall_s": self.wall(), "mirror": self.mirror.position(), "sizes": sizes, "step": count}
+            self.record.resumable(count, {"session": state, **kept})
+        self.saved = time.monotonic()
+        self.period = max(60 * self.config.checkpoint_minutes, (self.saved - began) / SHARE)

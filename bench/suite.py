@@ -1,20 +1,25 @@
-"""The command line of checks: python -m bench.suite plan|run|status check=multi_step scale=smoke store=DIR."""
+"""The command line of checks: python -m bench.suite plan|run|status|collect|gc|merge key=value ..."""
 
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.check_config import SuiteConfig, shard
 from bench.compose import CONF_DIR, compose, to_suite_config
 from bench.errors import UserError
 from bench.plan import STATES, Plan, PlannedRun, expand
-from bench.record import read_status
+from bench.stop import SIGNALS
 
-ACTIONS = ("plan", "run", "status")
-USAGE = (
-    "usage: python -m bench.suite plan|run|status [check=NAME|NAME,NAME|all] [scale=quick] [store=DIR] [key=value ...]"
-)
+USAGE = """usage:
+  python -m bench.suite plan    [check=NAME|NAME,NAME|all] [scale=quick] [store=DIR] [budget=8h] [key=value ...]
+  python -m bench.suite run     the same, [executor=local|slurm] [--shard i/n]
+  python -m bench.suite status  the same: what is done, running, failed, interrupted, stale, missing; time left
+  python -m bench.suite collect the same: what the jobs of executor=slurm have left
+  python -m bench.suite gc      [store=DIR] [remove=true]: runs that no check refers to
+  python -m bench.suite merge   DIR [DIR ...] store=DIR: the union of stores from several machines"""
 
 Runs = dict[str, tuple[PlannedRun, str]]  # run directory -> run and its state; checks may share runs
 
@@ -34,111 +39,154 @@ def _plans(arguments: list[str]) -> list[Plan]:
     return [expand(to_suite_config(compose([*rest, f"check={name}"], "suite"))) for name in names]
 
 
+def _fitted(plans: list[Plan]) -> list[Plan]:
+    """The plans, reduced to the budget where one is given."""
+    if plans[0].suite.budget is None:
+        return plans
+    from bench.budget import fit  # the referee's statistics, which take a second to import
+
+    return fit(plans, plans[0].suite)
+
+
 def _runs(plans: list[Plan]) -> Runs:
     """Every run once: several checks may ask for the same."""
-    return {run.run_dir: (run, run.state(Path(plan.suite.store))) for plan in plans for run in plan.runs}
+    from bench.store import Index
+
+    store = Path(plans[0].suite.store)
+    index = Index(store)
+
+    def state(run: PlannedRun) -> str:
+        found = run.state(store)
+        return "stale" if found == "missing" and index.stale(run) else found
+
+    return {run.run_dir: (run, state(run)) for plan in plans for run in plan.runs}
+
+
+def _part(runs: Runs, suite: SuiteConfig) -> Runs:
+    """This machine's part, the same for every store: each n-th run in the order of the hashes, which mixes arms."""
+    part, parts = shard(suite.shard)
+    ordered = sorted(runs.items(), key=lambda item: item[1][0].hash)
+    mine = {run_dir for place, (run_dir, _) in enumerate(ordered) if place % parts == part - 1}
+    return {run_dir: found for run_dir, found in runs.items() if run_dir in mine}
 
 
 def _summary(plans: list[Plan], runs: Runs) -> str:
     counts = Counter(state for _, state in runs.values())
     shown = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    names = plans[0].suite.check.name if len(plans) == 1 else f"{len(plans)} checks"
-    return f"{names} at scale {plans[0].suite.scale.name}: {len(runs)} runs: {shown}"
-
-
-def _hours_left(plans: list[Plan], runs: Runs) -> str:
-    """Time for the rest on one core per run, at the rate of the runs that are done."""
-    store = Path(plans[0].suite.store)
-    rates: dict[tuple[str, str], list[float]] = {}
-    for run, state in runs.values():
-        if state == "done":
-            rates.setdefault((run.arm, run.task), []).append(float(read_status(store / run.run_dir)["rate"]))
-    left = [run for run, state in runs.values() if state != "done"]
-    steps = sum(run.steps for run in left)
-    if not left:
-        return "nothing left to run"
-    if not rates:
-        return f"{steps:,} steps left; the time they take is measured when the first run is done"
-    known = {cell: sum(of_cell) / len(of_cell) for cell, of_cell in rates.items()}
-    mean = sum(known.values()) / len(known)
-    hours = sum(run.steps / known.get((run.arm, run.task), mean) for run in left) / 3600
-    done = sum(map(len, rates.values()))
-    return f"{steps:,} steps left, about {hours:.2g} core hours at the {done} finished runs' rates"
-
-
-def _power(seeds: int) -> str:
-    """What the planned seeds can detect, per task, in standard deviations of the paired difference."""
-    from statsmodels.stats.power import TTestPower
-
-    if seeds < 2:
-        return "at most one to judge by: no interval, no claim can be decided"
-    effect = TTestPower().solve_power(nobs=seeds, alpha=0.05, power=0.8)
-    return f"80 % power to detect {effect:.1f} standard deviations of a paired difference on one task"
+    suite = plans[0].suite
+    names = suite.check.name if len(plans) == 1 else f"{len(plans)} checks"
+    part = f", part {suite.shard}" if suite.shard else ""
+    return f"{names} at scale {suite.scale.name}{part}: {len(runs)} runs: {shown or 'none'}"
 
 
 def _plan(plans: list[Plan], runs: Runs) -> int:
-    for plan in plans:
-        check = plan.suite.check
-        print(f"{check.name}: {check.question}")
-        for block in plan.blocks:
-            print(f"  arms: {', '.join(block.arms)}\n  tasks: {', '.join(block.tasks)}")
-            tuning = f", {check.tuning_seeds} of them to choose arms on" if check.tuning_seeds else ""
-            print(f"  seeds: {block.seeds}{tuning}: {_power(block.seeds - check.tuning_seeds)}")
-            reference = check.reference if {check.tasks[task].env for task in block.tasks} == {"atari"} else None
-            share = (
-                f", {block.steps / reference.hours / reference.steps_per_hour:.2%} of the paper's" if reference else ""
-            )
-            print(f"  steps per run: {block.steps:,}{share}")
-    print(_summary(plans, runs))
-    print(_hours_left(plans, runs))
-    return 0
+    from bench.planning import report
+
+    return report(plans, runs, plans[0].suite)
 
 
 def _status(plans: list[Plan], runs: Runs) -> int:
-    store = Path(plans[0].suite.store)
-    for run, state in runs.values():
-        status = read_status(store / run.run_dir)
-        detail = status.get("error") or (f"step {status['step']:,} of {run.steps:,}" if state == "running" else "")
-        print(f"{state:12} {run.arm:14} {run.task:20} seed {run.seed}  {run.run_dir}  {detail}".rstrip())
+    from bench.slurm import describe
+    from bench.status import status_lines, time_left
+
+    suite = plans[0].suite
+    print("\n".join(status_lines(runs, Path(suite.store))))
     print(_summary(plans, runs))
-    print(_hours_left(plans, runs))
+    print(time_left(runs, Path(suite.store), suite.executor.slots))
+    if queued := describe(Path(suite.store)):
+        print(queued)
     return 0
 
 
+def _collect(plans: list[Plan], runs: Runs) -> int:
+    from bench.slurm import collect
+
+    return collect(plans, runs, plans[0].suite)
+
+
 def _run(plans: list[Plan], runs: Runs) -> int:
-    if "cuda" in {run.device for run, _ in runs.values()}:
+    suite = plans[0].suite
+    local = suite.executor.name == "local"
+    if local and "cuda" in {run.device for run, _ in runs.values()}:
         from bench.run import require_device
 
         require_device("cuda")
     for plan in plans:
         plan.freeze()
-    suite = plans[0].suite
     todo = [run for run, state in runs.values() if state != "done"]
     print(f"{_summary(plans, runs)}; store {suite.store}", file=sys.stderr)
     if not todo:
         return 0
+    if not local:
+        from bench.slurm import submit
+
+        return submit(todo, Path(suite.store), suite)
     from bench.execute import execute
 
-    failed = execute(todo, Path(suite.store), suite.executor.slots, suite.logger)
-    print(_summary(plans, _runs(plans)), file=sys.stderr)
+    failed = execute(todo, Path(suite.store), suite.executor, suite.logger, suite.checkpoint_minutes)
+    print(_summary(plans, _part(_runs(plans), suite)), file=sys.stderr)
     return 1 if failed else 0
 
 
-def _interrupt(_signal: int, _frame: Any) -> None:
+def _gc(words: list[str]) -> int:
+    from bench.garbage import gc
+
+    found = dict(word.split("=", 1) for word in words if "=" in word)
+    if strangers := [word for word in words if word.split("=")[0] not in ("store", "remove") or "=" not in word]:
+        raise UserError(f"gc does not take {strangers[0]!r}; allowed: store=DIR, remove=true")
+    if found.get("remove", "false") not in ("true", "false"):
+        raise UserError(f"remove is {found['remove']!r}; allowed: true, false")
+    return gc(Path(found.get("store", "store")), found.get("remove") == "true")
+
+
+def _merge(words: list[str]) -> int:
+    from bench.merge import merge
+
+    targets = [word.partition("=")[2] for word in words if word.startswith("store=")]
+    sources = [word for word in words if not word.startswith("store=")]
+    if not sources or len(targets) != 1 or not targets[0]:
+        raise UserError("merge takes the folders of other stores, and store=DIR that receives them")
+    return merge([Path(source) for source in sources], Path(targets[0]))
+
+
+PLANNED: dict[str, Callable[[list[Plan], Runs], int]] = {
+    "plan": _plan,
+    "run": _run,
+    "status": _status,
+    "collect": _collect,
+}
+STORED: dict[str, Callable[[list[str]], int]] = {"gc": _gc, "merge": _merge}
+
+
+def _words(arguments: list[str]) -> list[str]:
+    """`--shard i/n` and `--shard=i/n` as the key that they are."""
+    words: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        flag, _, value = word.partition("=")
+        words.append(f"shard={value or next(rest, '')}" if flag == "--shard" else word)
+    return words
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 all done, 1 a run failed, 2 bad input, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Exit status: 0 all done, 1 a run failed, 2 bad input, 3 (collect) jobs are under way, 130 interrupted."""
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     try:
         if {"-h", "--help"} & set(arguments):
             print(USAGE)
             return 0
-        if not arguments or arguments[0] not in ACTIONS:
-            raise UserError(f"the first word must be plan, run or status; {USAGE}")
-        plans = _plans(arguments[1:])
-        return {"plan": _plan, "run": _run, "status": _status}[arguments[0]](plans, _runs(plans))
+        action, words = (arguments or [""])[0], _words(arguments[1:])
+        if action in STORED:
+            return STORED[action](words)
+        if action not in PLANNED:
+            raise UserError(f"the first word is {action!r}; allowed: {', '.join((*PLANNED, *STORED))}; see --help")
+        plans = _fitted(_plans(words))
+        return PLANNED[action](plans, _part(_runs(plans), plans[0].suite))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

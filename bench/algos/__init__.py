@@ -1,27 +1,27 @@
-"""The algorithms by name: each a class that takes (config, env) and is an Agent, its update rule whole in one file."""
+"""The algorithms by name; PyTorch and an algorithm's module are imported when it is first asked for."""
 
-from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
-from bench.algos.dapo import Dapo
-from bench.algos.dpo import Dpo
-from bench.algos.on_policy import OnPolicy
-from bench.algos.sac import Sac
-from bench.config import RunConfig
-from bench.envs.base import VecEnv
-from bench.loop import Agent
+if TYPE_CHECKING:
+    from bench.config import RunConfig
+    from bench.envs.base import VecEnv
+    from bench.loop import Agent
 
+# Each is a class that takes (config, env) and is an Agent, its update rule whole in one file.
 # PPO with V-trace advantages, IMPALA and A2C are DAPO with 1/eta = 0 and other losses: same file, other YAML.
-ALGOS: dict[str, Callable[[RunConfig, VecEnv], Agent]] = {
-    "a2c": Dapo,
-    "dapo": Dapo,
-    "dpo": Dpo,
-    "impala": Dapo,
-    "on_policy": OnPolicy,
-    "ppo": Dapo,
-    "sac": Sac,
+ALGOS = {
+    "a2c": "bench.algos.dapo:Dapo",
+    "dapo": "bench.algos.dapo:Dapo",
+    "dpo": "bench.algos.dpo:Dpo",
+    "impala": "bench.algos.dapo:Dapo",
+    "on_policy": "bench.algos.on_policy:OnPolicy",
+    "ppo": "bench.algos.dapo:Dapo",
+    "sac": "bench.algos.sac:Sac",
 }
 
 
-def make(config: RunConfig, env: VecEnv) -> Agent:
+def make(config: "RunConfig", env: "VecEnv") -> "Agent":
     """Build the algorithm of a run for its environments."""
-    return ALGOS[config.algo.name](config, env)
+    agent: Agent = resolve_name(ALGOS[config.algo.name])(config, env)
+    return agent

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bench import compose
 from bench.env_config import CONTINUOUS_SUITES
 from bench.errors import UserError
+from bench.identity import run_name
 
 ROOT = Path(compose.__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -192,7 +193,7 @@ def test_frames_are_stacked_only_without_an_lstm():
     assert container("env=atari", "algo.recurrent=false")["env"]["frame_stack"] == 4
 
 
-# --- identity -----------------------------------------------------------------------------------------------------
+# --- hash -----------------------------------------------------------------------------------------------------
 
 
 def leaves(tree: dict, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -222,35 +223,35 @@ def reversed_keys(tree: dict) -> dict:
 def test_the_hash_does_not_see_the_order_of_keys():
     other = reversed_keys(EXAMPLE)
     assert list(other) != list(EXAMPLE)
-    assert compose.identity(other) == compose.identity(EXAMPLE)
+    assert compose.configuration_hash(other) == compose.configuration_hash(EXAMPLE)
 
 
 @pytest.mark.parametrize("path", [p for p in leaves(EXAMPLE) if p[0] not in LEAVES_OUT], ids=".".join)
 def test_the_hash_sees_every_scientific_key(path):
-    assert compose.identity(changed(EXAMPLE, path)) != compose.identity(EXAMPLE)
+    assert compose.configuration_hash(changed(EXAMPLE, path)) != compose.configuration_hash(EXAMPLE)
 
 
 @pytest.mark.parametrize("path", [p for p in leaves(EXAMPLE) if p[0] in LEAVES_OUT], ids=".".join)
 def test_the_hash_does_not_see_where_a_run_lives_or_is_shown(path):
-    assert compose.identity(changed(EXAMPLE, path)) == compose.identity(EXAMPLE)
+    assert compose.configuration_hash(changed(EXAMPLE, path)) == compose.configuration_hash(EXAMPLE)
 
 
 def test_logger_and_paths_are_all_that_the_hash_leaves_out():
-    assert {"logger", "store", "run_dir"} == LEAVES_OUT
+    assert {"checkpoint_minutes", "logger", "run_dir", "store"} == LEAVES_OUT
 
 
 def test_the_hash_survives_the_configuration_file():
-    assert compose.identity(yaml.safe_load(yaml.safe_dump(EXAMPLE))) == compose.identity(EXAMPLE)
+    assert compose.configuration_hash(yaml.safe_load(yaml.safe_dump(EXAMPLE))) == compose.configuration_hash(EXAMPLE)
 
 
 def test_equal_values_written_differently_are_one_run():
     plain = container("env=classic", "steps=200000", "algo.clip=0.2")
-    assert compose.identity(container("env=classic", "steps=200_000", "algo.clip=2e-1")) == compose.identity(plain)
-    assert compose.identity(container("env=classic", "steps=200_000", "algo.clip=3e-1")) != compose.identity(plain)
+    assert compose.configuration_hash(container("env=classic", "steps=200_000", "algo.clip=2e-1")) == compose.configuration_hash(plain)
+    assert compose.configuration_hash(container("env=classic", "steps=200_000", "algo.clip=3e-1")) != compose.configuration_hash(plain)
 
 
 def test_a_run_is_named_after_what_it_is():
-    name = compose.run_name(container("env=classic", "seed=3"))
+    name = run_name(container("env=classic", "seed=3"))
     assert re.fullmatch(r"dapo-CartPole_v1-s3-[0-9a-f]{12}", name)
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from analysis import scores
-from bench import algos, check_config, config, envs
+from bench import algos, check_config, config, env_config, envs
 from bench.compose import SCHEMAS, compose, to_run_config
 from bench.errors import UserError
 from bench.ops import divergences
@@ -30,11 +30,11 @@ def test_divergence_names_are_those_of_the_operators():
 
 
 def test_algorithm_names_are_those_of_the_registry():
-    assert set(config.DAPO_NAMES) == {name for name, kind in algos.ALGOS.items() if kind is algos.Dapo}
+    assert set(config.DAPO_NAMES) == {name for name, entry in algos.ALGOS.items() if entry.endswith(":Dapo")}
 
 
 def test_every_suite_of_environments_has_its_schema():
-    assert set(config.SUITE_CONFIGS) == set(envs.SUITES)
+    assert set(env_config.SUITE_CONFIGS) == set(envs.SUITES)
 
 
 def test_schemas_have_no_defaults():
@@ -252,7 +252,7 @@ def test_a_wrong_value_of_an_exact_program_is_refused_by_name(override, says):
 
 
 def test_every_suite_of_environments_has_a_configuration_and_a_default_preset():
-    assert set(config.SUITE_CONFIGS) == set(envs.SUITES)
+    assert set(env_config.SUITE_CONFIGS) == set(envs.SUITES)
     for suite in envs.SUITES:
         algo = "dpo" if suite in config.CONTINUOUS_SUITES else "dapo"
         to_run_config(compose([f"env={suite}", f"algo={algo}"]))

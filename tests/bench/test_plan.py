@@ -9,9 +9,10 @@ from test_compose import presets
 
 from bench import plan as planning
 from bench.check_config import contrast_entry
-from bench.compose import compose, identity, run_name, to_container, to_run_config, to_suite_config
+from bench.compose import compose, to_container, to_run_config, to_suite_config
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.identity import identity, run_name
 from bench.plan import expand
 
 
@@ -179,7 +180,7 @@ def test_the_plan_file_holds_what_the_analysis_needs(tmp_path):
     assert kept.keys() == {"check", "scale", "scientific", "runs", "reference_config"}
     assert (kept["scale"], kept["scientific"]) == ("smoke", False)
     assert {run["steps"] for run in kept["runs"]} == {3072}
-    assert kept["runs"][0].keys() == {"arm", "task", "seed", "steps", "hash", "run_dir"}
+    assert kept["runs"][0].keys() == {"arm", "task", "seed", "steps", "hash", "configuration", "run_dir"}
     assert kept["reference_config"]["da_full"]["algo"]["batch_size"] == 1024  # the paper's, not this scale's
     assert kept["reference_config"]["da_full"]["env"]["protocol"]["name"] == "dapo2019"
 
@@ -231,7 +232,7 @@ def test_planned_runs_are_not_taken_out_once_one_exists_and_may_be_added(tmp_pat
 
 def test_a_planned_run_that_never_ended_may_be_mended_and_a_finished_one_may_not(tmp_path):
     first = frozen(tmp_path)
-    mended = replace(first, runs=(replace(first.runs[0], hash="other"), *first.runs[1:]))
+    mended = replace(first, runs=(replace(first.runs[0], configuration="other"), *first.runs[1:]))
     write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
     mended.freeze()
     first.freeze()

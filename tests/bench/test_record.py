@@ -7,39 +7,40 @@ import yaml
 from filelock import FileLock
 
 from bench import record
-from bench.compose import identity
 from bench.episodes import Episode
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.identity import identity
 from bench.metrics import EPISODES
-from bench.record import BusyError, RunRecord, is_locked, mark_failed, read_status
+from bench.record import BusyError, RunRecord, is_held, mark_failed, read_status
 
 CONFIG = {
     "algo": {"name": "dapo", "clip": 0.2},
-    "env": {"task": "X"},
+    "env": {"suite": "classic", "task": "X"},
     "logger": {"name": "none"},
     "steps": 64,
     "seed": 0,
 }
+MANIFEST = {"started": "2026-01-01T00:00:00Z", "hardware": {"host": "here"}}
 OTHER = {**CONFIG, "seed": 1}
 
 
 def begin(path, config=CONFIG):
     run = RunRecord(path, config)
     run.__enter__()
-    run.start({})
+    run.begin(MANIFEST)
     return run
 
 
 def make(path, config=CONFIG, **fields):
     with RunRecord(path, config) as run:
-        run.start({"threads": 1})
+        run.begin({**MANIFEST, "threads": 1})
         run.finish(step=64, steps=64, **fields)
 
 
 def break_off(path, error, *, finish):
     with RunRecord(path, CONFIG) as run:
-        run.start({})
+        run.begin(MANIFEST)
         if finish:
             run.finish(step=64, steps=64)
         raise error
@@ -114,9 +115,9 @@ def test_a_file_in_the_way_is_refused_in_one_sentence(tmp_path):
 
 def test_a_run_held_by_another_process_is_busy(tmp_path):
     make(tmp_path / "run")
-    assert not is_locked(tmp_path / "run")
+    assert not is_held(tmp_path / "run")
     with FileLock(tmp_path / "run/.lock"):
-        assert is_locked(tmp_path / "run")
+        assert is_held(tmp_path / "run")
         with pytest.raises(BusyError, match="another process"), RunRecord(tmp_path / "run", CONFIG):
             pass
     with RunRecord(tmp_path / "run", CONFIG):
@@ -124,7 +125,7 @@ def test_a_run_held_by_another_process_is_busy(tmp_path):
 
 
 def test_a_directory_that_does_not_exist_is_held_by_nobody(tmp_path):
-    assert not is_locked(tmp_path / "none")
+    assert not is_held(tmp_path / "none")
     assert read_status(tmp_path / "none") == {"state": "missing"}
     assert not (tmp_path / "none").exists()
 
@@ -137,7 +138,7 @@ def test_a_store_that_is_a_file_holds_no_runs(tmp_path):
 def test_starting_again_removes_what_a_broken_run_left(tmp_path):
     run = begin(tmp_path / "run")
     run.episode(Episode(8, 1.5, 8, 0, 0))
-    run.checkpoint({"step": 8})
+    run.result({"step": 8})
     run.__exit__(None, None, None)
     assert read_status(tmp_path / "run")["state"] == "running"  # as kill -9 leaves it
     again = begin(tmp_path / "run")
@@ -174,7 +175,7 @@ def test_a_run_that_ends_early_says_how(tmp_path, error, state):
     status = read_status(tmp_path / "run")
     assert status["state"] == state
     assert status["error"] == f"{type(error).__name__}: {error}"
-    assert not is_locked(tmp_path / "run")
+    assert not is_held(tmp_path / "run")
 
 
 def test_what_goes_wrong_after_the_end_does_not_undo_the_run(tmp_path):
@@ -222,11 +223,11 @@ def test_status_is_written_once_a_second_unless_forced(tmp_path):
 
 def test_a_checkpoint_of_tensors_and_plain_data_loads_with_weights_only(tmp_path):
     run = begin(tmp_path / "run")
-    run.checkpoint({"agent": {"w": torch.arange(3.0), "updates": 4}, "step": 8})
+    run.result({"agent": {"w": torch.arange(3.0), "updates": 4}, "step": 8})
     loaded = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)
     assert loaded["agent"]["w"].tolist() == [0.0, 1.0, 2.0]
     assert [p.name for p in (tmp_path / "run").iterdir() if p.name.endswith(".tmp")] == []
-    run.checkpoint({"path": tmp_path})  # planted: an object that weights_only must refuse
+    run.result({"path": tmp_path})  # planted: an object that weights_only must refuse
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)
     run.__exit__(None, None, None)

@@ -14,7 +14,8 @@ from command_line import call, kill, one_sentence, start, status, wait_until
 from filelock import FileLock
 
 from bench import __main__ as command_line
-from bench.compose import compose, identity, run_name, to_container
+from bench.compose import compose, to_container
+from bench.identity import identity, run_name
 from bench.metrics import EPISODES, METRICS
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,7 @@ from exact_cases import FAMILIES, policy
 
 from bench.envs.mdp import MDP, Array, action_values, occupancy
 from bench.errors import UserError
-from bench.exact import PROGRAMS, advantages
+from bench.exact import advantages, program
 from bench.exact.advantages import Estimator, Instance, baseline_of, gae, measure, moments, optimal_baseline, uae
 from bench.exact.gradients import performance_gradient
 from bench.exact_config import UaeVarianceConfig
@@ -294,7 +294,7 @@ def config(task: str = "garnet", seed: int = 0, steps: int = 3, **changed: objec
 
 
 def rows(task: str = "garnet", seed: int = 0, **changed: object) -> list[dict[str, float]]:
-    return list(PROGRAMS["uae_variance"](config(task, seed, **changed)))
+    return list(program("uae_variance")(config(task, seed, **changed)))
 
 
 def test_there_is_one_row_per_lambda_in_the_order_given() -> None:

@@ -11,7 +11,7 @@ from exact_cases import FAMILIES, ascent, differences, policy
 from bench.envs.mdp import MDP, Array, action_values, occupancy, performance, state_values
 from bench.envs.tabular import TASKS
 from bench.errors import UserError
-from bench.exact import PROGRAMS
+from bench.exact import program
 from bench.exact.ascent import ascend, gradient, normalised_advantage
 from bench.exact.gradients import log_softmax
 from bench.exact.proposition1 import proposition1
@@ -142,7 +142,7 @@ def test_a_divergence_keeps_versions_together(horizon: int | None) -> None:
 
 @pytest.mark.parametrize("task", ["garnet", "chain_10", "river_swim", "deep_sea_8"])
 def test_ascent_goes_up(task: str) -> None:
-    first, *_, last = PROGRAMS["exact_ascent"](ascent(task, 100))
+    first, *_, last = program("exact_ascent")(ascent(task, 100))
     assert last["exact_return"] > first["exact_return"]
     assert last["exact_return"] <= 1 + 1e-12
 

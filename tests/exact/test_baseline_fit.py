@@ -14,7 +14,7 @@ from bench import exact_config
 from bench.envs.landscapes import LANDSCAPES
 from bench.envs.mdp import Array
 from bench.errors import UserError
-from bench.exact import PROGRAMS, baseline_fit
+from bench.exact import baseline_fit, program
 from bench.exact.advantages import optimal_baseline
 from bench.exact.baseline_fit import Fit, Problem, baseline_loss, moments_of, problem, reference, sampled, worth
 from bench.exact_config import FITS, BaselineFitConfig
@@ -260,7 +260,7 @@ def config(task: str = "smooth", seed: int = 0, steps: int = 25, **changed: obje
 
 
 def rows(**changed: object) -> list[dict[str, float]]:
-    return list(PROGRAMS["baseline_fit"](config(**changed)))  # type: ignore[arg-type]
+    return list(program("baseline_fit")(config(**changed)))  # type: ignore[arg-type]
 
 
 def test_rows_come_every_so_many_updates_and_at_the_end() -> None:

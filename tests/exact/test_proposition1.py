@@ -10,7 +10,7 @@ from exact_cases import FAMILIES, differences, instances, policy
 
 from bench.envs.mdp import MDP, Array, occupancy, performance, policy_transition
 from bench.errors import UserError
-from bench.exact import PROGRAMS
+from bench.exact import program
 from bench.exact import proposition1 as module
 from bench.exact.gradients import log_softmax
 from bench.exact.proposition1 import proposition1, sweep
@@ -263,7 +263,7 @@ def test_instances_repeat_by_seed_and_do_not_depend_on_how_many_follow() -> None
 
 
 def test_instances_draw_what_the_configuration_allows() -> None:
-    rows = list(PROGRAMS["proposition1"](instances("garnet", 300)))
+    rows = list(program("proposition1")(instances("garnet", 300)))
     assert {row["states"] for row in rows} == set(range(2, 9))
     assert {row["actions"] for row in rows} == {2, 3, 4}
     assert {row["gamma"] for row in rows} == {0.5, 0.9, 0.99}

@@ -1,5 +1,6 @@
 """The exact trace of a training run: its rows are direct calls, whatever float32 does to a policy."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,8 @@ from exact_cases import FAMILIES, policy
 
 from bench.envs.mdp import Array, optimal_values
 from bench.errors import UserError
-from bench.exact import Trace
 from bench.exact.proposition1 import proposition1
-from bench.exact.trace import ExactReturn
+from bench.exact.trace import ExactReturn, Trace
 
 MDP = FAMILIES["garnet"]
 
@@ -88,3 +88,15 @@ def test_what_is_no_policy_is_refused(change, message: str) -> None:
 def test_a_lag_below_1_is_refused() -> None:
     with pytest.raises(ValueError, match="lag is 0, expected at least 1"):
         Trace(MDP, versions(1)[0], 0)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 4])
+def test_a_loaded_trace_gives_the_rows_of_the_other(seen: int) -> None:
+    first, *pis = versions(7)
+    trace, other, forgetful = Trace(MDP, first, 3), Trace(MDP, pis[-1], 3), Trace(MDP, pis[-1], 3)
+    for pi in pis[:seen]:
+        trace.add(pi)
+    other.load_state_dict(json.loads(json.dumps(trace.state_dict())))
+    rows, same, different = ([one.add(pi) for pi in pis[seen:]] for one in (trace, other, forgetful))
+    assert same == rows  # every bit
+    assert different != rows
