@@ -4,6 +4,8 @@ import hashlib
 import math
 
 import numpy as np
+import torch
+from torch import Tensor
 
 CELLS = 7  # pixels per side of a cell: an 84 x 84 frame becomes 12 x 12
 LEVELS = 16  # grey levels; the idea is Ecoffet et al. 2019 (11 x 8 cells, 8 levels), these numbers are ours
@@ -40,3 +42,14 @@ class Coverage:
         """Estimate of the distinct observations so far."""
         empty = max(SLOTS - self.filled, 1)
         return round(-SLOTS * math.log(empty / SLOTS))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Numbers of the marked slots."""
+        return {"marked": torch.from_numpy(np.flatnonzero(self.marked).astype(np.int32))}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from such a state."""
+        marked = state["marked"].numpy()
+        self.marked[:] = False
+        self.marked[marked] = True
+        self.filled = len(marked)

@@ -1,6 +1,6 @@
 """Full games from single steps: the one place where scores are added up."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,3 +43,11 @@ class EpisodeCounter:
         self.score[step.game_over] = 0.0
         self.length[step.game_over] = 0
         return ended
+
+    def state_dict(self) -> dict[str, Any]:
+        """The games under way, in lists: whoever reads this file for `Episode` has no need of PyTorch."""
+        return {"score": self.score.tolist(), "length": self.length.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self.score[:], self.length[:] = state["score"], state["length"]

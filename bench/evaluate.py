@@ -9,6 +9,7 @@ import numpy as np
 from bench import envs, seeding
 from bench.config import RunConfig
 from bench.errors import RunError
+from bench.keeping import Kept
 
 
 @runtime_checkable
@@ -19,12 +20,14 @@ class Deterministic(Protocol):
         """Deterministic actions on raw observations. Args: obs: `[N, ...]`. Changes nothing in the agent."""
 
 
-class Evaluator:
+class Evaluator(Kept):
     """Plays whole episodes side by side, one per environment, whenever the training has gone `every` steps further.
 
     Source: Ma 2023, released code: a separate environment, the training's observation statistics, ten episodes of the
     policy's mean. Every evaluation starts from seeds of its own, so that none depends on those before it.
     """
+
+    KEPT = ("count",)
 
     def __init__(self, run: RunConfig, every: int, episodes: int):
         self.seed, self.every, self.count = run.seed, every, 0

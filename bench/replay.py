@@ -1,6 +1,7 @@
 """Replay of roll-outs: first in first out per actor, sampled uniformly with replacement."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,3 +91,22 @@ class RolloutReplay:
         time = (oldest + offset + torch.arange(length).unsqueeze(1)) % self.capacity
         index = time * self.num_envs + actor
         return {name: field.flatten(0, 1)[index[0] if name in heads else index] for name, field in self.fields.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps held, `[size, actors, ...]` a field, and where the ring stands."""
+        # A slice would be saved with all that it is cut from.
+        fields = {
+            name: field if self.size == self.capacity else field[: self.size].clone()
+            for name, field in self.fields.items()
+        }
+        return {"capacity": self.capacity, "size": self.size, "next": self.next, "fields": fields}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the steps of another replay. Errors: `ValueError` where that one has another capacity."""
+        if state["capacity"] != self.capacity:
+            raise ValueError(f"a replay of {state['capacity']} steps per actor, expected {self.capacity}")
+        self.size, self.next = state["size"], state["next"]
+        self.fields = {}
+        for name, held in state["fields"].items():
+            self.fields[name] = torch.empty((self.capacity, *held.shape[1:]), dtype=held.dtype)
+            self.fields[name][: self.size] = held

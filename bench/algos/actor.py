@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bench.config import DapoConfig
 from bench.envs.base import Step
+from bench.keeping import Kept, Rows
 from bench.loop import is_boundary
 from bench.nets import ActorCritic
 from bench.ops.returns import td_lambda
@@ -29,14 +30,17 @@ Batch = dict[str, Tensor]
 HEADS = ("h", "c")  # fields that a roll-out needs at its first step only
 
 
-class Actor:
+class Actor(Kept):
     """Acts for a batch of environments with a network that somebody else may train between two chunks."""
+
+    KEPT = ("state", "steps", "following")  # network and generator are the owner's
 
     def __init__(self, net: ActorCritic, config: DapoConfig, num_envs: int, generator: torch.Generator):
         self.net, self.config, self.num_envs, self.generator = net, config, num_envs, generator
         self.device = next(net.parameters()).device
         self.state = net.initial_state(num_envs, self.device)
-        self.steps: list[Batch] = []  # of the chunk being generated, [actors, ...] each
+        self.steps = Rows()  # of the chunk being generated, [actors, ...] each
+        self.following: Batch = {}  # obs and start of what comes after the last step
 
     @torch.no_grad()
     def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -70,21 +74,22 @@ class Actor:
         """Add what the last action led to."""
         raw = reward = torch.from_numpy(step.reward)
         if step.truncated.any():
-            last = self._value(step.final_obs, np.zeros(self.num_envs, dtype=bool))
+            last = self._value(torch.from_numpy(step.final_obs), torch.zeros(self.num_envs, dtype=torch.bool))
             reward = raw + self.config.gamma * last * torch.from_numpy(step.truncated)  # G4
-        discount = self.config.gamma * torch.from_numpy(~is_boundary(step)).float()
+        boundary = torch.from_numpy(is_boundary(step))
+        discount = self.config.gamma * (~boundary).float()
         self.steps[-1].update(r=reward, discount=discount, weight=torch.from_numpy(step.acted).float())  # G5
         if self.config.released.unmarked_starts or self.config.released.unmasked_returns:
             self.steps[-1]["raw"] = raw
-        self.last_obs, self.last_start = step.obs, is_boundary(step)
+        self.following = {"obs": torch.from_numpy(step.obs), "start": boundary}
 
     @torch.no_grad()
     def take(self) -> Batch:
         """The chunk, `[steps, actors, ...]`, with the stored return of each step; begins the next one."""
-        chunk = {name: torch.stack([step[name] for step in self.steps]) for name in self.steps[0]}
-        self.steps = []
+        chunk = self.steps.columns()
+        self.steps.clear()
         v = chunk.pop("v")
-        v_next = torch.cat([v[1:], self._value(self.last_obs, self.last_start).unsqueeze(0)])
+        v_next = torch.cat([v[1:], self._value(self.following["obs"], self.following["start"]).unsqueeze(0)])
         chunk["ret"] = td_lambda(chunk["r"], chunk["discount"], v_next, lam=self.config.lam)  # G2
         if self.config.released.unmarked_starts:
             chunk["r"] = chunk["raw"]  # G6
@@ -93,12 +98,8 @@ class Actor:
         return chunk
 
     @torch.no_grad()
-    def _value(self, obs: np.ndarray, start: np.ndarray) -> Tensor:
+    def _value(self, obs: Tensor, start: Tensor) -> Tensor:
         """Value of observations that follow the last step, from the present LSTM state. `[actors]`."""
-        _, value, _ = self.net(
-            torch.from_numpy(obs).to(self.device).unsqueeze(0),
-            self.state,
-            torch.from_numpy(start).to(self.device).unsqueeze(0),
-        )
+        _, value, _ = self.net(obs.to(self.device).unsqueeze(0), self.state, start.to(self.device).unsqueeze(0))
         now: Tensor = value[0].cpu()
         return now

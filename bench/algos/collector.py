@@ -11,6 +11,7 @@ from bench.algos.normalise import Normaliser
 from bench.dpo_config import OnPolicyConfig
 from bench.envs.base import Step, VecEnv
 from bench.errors import DivergedError
+from bench.keeping import Kept, Rows
 from bench.mlps import Net
 from bench.ops import distributions
 from bench.ops.distributions import Family
@@ -65,16 +66,18 @@ class Transition(NamedTuple):
     done: Tensor  # [B] float, 1 where the episode terminated
 
 
-class Collector:
+class Collector(Kept):
     """Acts with a policy that somebody else trains, and keeps an iteration's steps."""
+
+    KEPT = ("x", "steps", "final")  # policy, generator and normaliser are kept by the owner
 
     def __init__(self, policy: Policy, config: OnPolicyConfig, env: VecEnv, generator: torch.Generator):
         self.policy, self.config, self.generator = policy, config, generator
         self.device = next(policy.parameters()).device
         self.normaliser = Normaliser(config.normalise, env.obs_shape, env.num_envs, config.gamma)
         self.x: Tensor | None = None  # what is acted on next
-        self.steps: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
-        self.final: list[Tensor] = []
+        self.steps = Rows()  # fields of a roll-out, [B, ...] each
+        self.final: list[Tensor] = []  # normalised last observations of cut steps
 
     @torch.no_grad()
     def act(self, obs: np.ndarray) -> np.ndarray:
@@ -85,31 +88,32 @@ class Collector:
         raw = self.policy(self.x)
         if not bool(torch.isfinite(raw).all()):
             raise DivergedError("the policy's outputs are no numbers any more")
-        self.u = self.policy.family.sample(raw, self.generator)
-        action: np.ndarray = self.policy.family.to_env(self.u).cpu().numpy()
+        u = self.policy.family.sample(raw, self.generator)
+        self.steps.append({"x": self.x, "u": u})
+        action: np.ndarray = self.policy.family.to_env(u).cpu().numpy()
         return action
 
     def observe(self, step: Step) -> Transition:
         """Add what the last action led to."""
-        assert self.x is not None
         x_next, x_reset, r = (self._tensor(part) for part in self.normaliser.transition(step))
         ended = step.terminated | step.truncated
         discount = self._tensor(np.where(ended, np.float32(0), np.float32(self.config.gamma)))
         cut = self._tensor(step.truncated)
-        self.steps.append((self.x, self.u, r, discount, cut))
+        row = self.steps[-1]
+        row.update(r=r, discount=discount, cut=cut)
         if step.truncated.any():
             self.final.append(x_next[cut])
-        transition = Transition(self.x, self.u, r, x_next, x_reset, self._tensor(step.terminated).float())
         self.x = x_reset
-        return transition
+        return Transition(row["x"], row["u"], r, x_next, x_reset, self._tensor(step.terminated).float())
 
     def take(self) -> Rollout:
         """The steps since the last call; begins the next iteration."""
         assert self.x is not None
-        x, u, r, discount, cut = (torch.stack(column) for column in zip(*self.steps, strict=True))
-        final = torch.cat(self.final) if self.final else x[0, :0]
-        self.steps, self.final = [], []
-        return Rollout(x, u, r, discount, cut, final, self.x)
+        columns = self.steps.columns()
+        final = torch.cat(self.final) if self.final else self.x[:0]
+        self.steps.clear()
+        self.final.clear()
+        return Rollout(**columns, final=final, x_last=self.x)
 
     @torch.no_grad()
     def mode(self, obs: np.ndarray) -> np.ndarray:

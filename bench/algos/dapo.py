@@ -27,9 +27,7 @@ D7  `released` puts back where the released code departs from the formulas: `shi
     `unmasked_returns` in q alone, whose reward then has no bootstrap of a time limit; the other two in the actor.
 """
 
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +37,10 @@ from bench import seeding
 from bench.algos import probes
 from bench.algos.actor import HEADS, Actor, Batch
 from bench.algos.estimators import exact_divergence, variance, with_variance_of
+from bench.algos.learners import require_finite
 from bench.config import DapoConfig, RunConfig
 from bench.envs.base import Step, VecEnv
+from bench.keeping import Kept, Rows
 from bench.nets import ActorCritic, sha256
 from bench.ops import losses
 from bench.ops.divergences import DIVERGENCES, multi_step
@@ -51,8 +51,11 @@ from bench.replay import RolloutReplay
 STREAMS = ("policy", "replay", "diagnostics", "noise")
 
 
-class Dapo:
+class Dapo(Kept):
     """Actor and learner of one run."""
+
+    KEPT = ("net", "optimizer", "generators", "generated", "trained", "updates", "version", "chunks")
+    MEMORY = ("replay", "actor", "exact", "fresh")
 
     def __init__(self, run: RunConfig, env: VecEnv):
         assert isinstance(run.algo, DapoConfig)
@@ -94,10 +97,7 @@ class Dapo:
 
     def finish(self) -> dict[str, float]:
         """Learn from an incomplete version at the end of the run."""
-        metrics = self._learn() if self.actor.steps else {}
-        if self.fresh:
-            self.fresh.close()
-        return metrics
+        return self._learn() if self.actor.steps else {}
 
     def policy(self, obs: np.ndarray) -> np.ndarray:
         """Action probabilities of the present network, which has no LSTM. `[N, d]` -> `[N, A]` float64."""
@@ -119,12 +119,11 @@ class Dapo:
         self._store_chunk()
         if self.generated < self.config.burn_in or self.replay.size < self.config.rollout_length:
             return {}
-        rows = [self._update(batch) for batch in self._batches(steps)]
+        rows = Rows(self._update(batch) for batch in self._batches(steps))
         if not rows:
             return {}
-        metrics = {name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]}
-        if not math.isfinite(metrics["grad_norm"]):
-            raise FloatingPointError(f"the gradient norm is {metrics['grad_norm']} after {self.updates} updates")
+        metrics = rows.means()
+        require_finite({"grad_norm": metrics["grad_norm"]}, self.updates)
         metrics |= self._measure()
         self.version += 1
         return {
@@ -276,17 +275,6 @@ class Dapo:
         if self.fresh and self.version % cfg.fresh_every == 0:
             metrics |= self.fresh.compare(self)
         return metrics
-
-    # --- keeping -----------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Parameters, optimiser, counters and generators (not the replay)."""
-        return {
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "counters": {name: getattr(self, name) for name in ("generated", "trained", "updates", "version")},
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-        }
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""

@@ -37,7 +37,6 @@ E9  The target critic follows every update of the critic, of either kind. The le
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +59,7 @@ from bench.algos.learners import (
 from bench.config import RunConfig
 from bench.dpo_config import DpoConfig
 from bench.envs.base import Step, VecEnv
+from bench.keeping import Kept, Rows
 from bench.nets import sha256
 from bench.ops.losses import kl_policy_loss
 from bench.ops.returns import gae, td_lambda, uae
@@ -70,8 +70,20 @@ BLOCK = 64  # steps of a block whose gradient variance is measured
 CENTRAL = 1.6449  # half-width of a Gaussian's central 90 %, in standard deviations
 
 
-class Dpo:
+class Dpo(Kept):
     """Actor, critic, baseline and replay of one run."""
+
+    KEPT = (
+        "policy_net",
+        "values",
+        "optimizer",
+        "normaliser",
+        "generators",
+        "iterations",
+        "policy_updates",
+        "due",
+    )
+    MEMORY = ("replay", "collector", "rows")
 
     def __init__(self, run: RunConfig, env: VecEnv):
         assert isinstance(run.algo, DpoConfig)
@@ -86,10 +98,11 @@ class Dpo:
         )
         self.generators = {name: seeding.generator(run.seed, name) for name in STREAMS}
         self.collector = Collector(self.policy_net, cfg, env, self.generators["policy"])
+        self.normaliser = self.collector.normaliser
         self.replay = RolloutReplay(max(1, min(cfg.replay_capacity, run.steps) // env.num_envs), env.num_envs)
-        self.generated = self.iterations = self.policy_updates = 0
+        self.iterations = self.policy_updates = 0
         self.due = 0.0  # critic updates owed
-        self.critic_losses: list[Tensor] = []
+        self.rows = Rows()  # of critic updates since the last iteration
 
     # --- acting ------------------------------------------------------------------------------------------------
 
@@ -104,12 +117,11 @@ class Dpo:
     def observe(self, obs: np.ndarray, action: np.ndarray, start: np.ndarray, step: Step) -> dict[str, float]:
         """Add what the action led to; update the critic; improve the policy when the iteration is complete."""
         self._remember(self.collector.observe(step))
-        self.generated += self.num_envs
         if self.replay.size * self.num_envs >= self.config.batch_size:
             self.due += self.config.utd * self.num_envs
             while self.due >= 1:
                 self.due -= 1
-                self.critic_losses.append(self.values.update_critic(*self._replayed("critic")))
+                self.rows.append({"loss_critic": self.values.update_critic(*self._replayed("critic"))})
         return self._improve() if len(self.collector.steps) == self.config.learner.steps else {}
 
     def finish(self) -> dict[str, float]:
@@ -131,32 +143,30 @@ class Dpo:
     def _improve(self) -> dict[str, float]:
         cfg, learner = self.config, self.config.learner
         rollout = self.collector.take()
-        fits = []
-        if cfg.residual:
-            fits = [self.values.fit_baseline(*self._replayed("baseline")) for _ in range(learner.baseline_updates)]
+        fits = Rows()
+        for _ in range(learner.baseline_updates if cfg.residual else 0):
+            fits.append({"loss_baseline": self.values.fit_baseline(*self._replayed("baseline"))})
         advantage, returns, metrics = self.estimate(rollout)
         x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
         a, returns = standardise(advantage).flatten(), returns.flatten(0, 1)  # E6
         with torch.no_grad():
             log_mu = self.policy_net.log_prob(x, u)
         if learner.name == "trpo":
-            rows = self._improve_by_trust_region(x, u, a, returns)
+            rows = Rows([self._improve_by_trust_region(x, u, a, returns)])
         else:
-            rows = list(self._improve_by_minibatches(x, u, a, returns, log_mu))
+            rows = Rows(self._improve_by_minibatches(x, u, a, returns, log_mu))
         self.iterations += 1
         metrics |= {
             "version": self.iterations,
             "updates": self.policy_updates,
             "trained": self.values.trained,
             "lr": cfg.learning_rate,
-            **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
+            **rows.means(),
             **policy_metrics(self.policy_net, x, u, log_mu, self.generators["diagnostics"]),
+            **self.rows.means(),
+            **fits.means(),
         }
-        if self.critic_losses:
-            metrics["loss_critic"] = torch.stack(self.critic_losses).mean().item()
-        if fits:
-            metrics["loss_baseline"] = torch.stack(fits).mean().item()
-        self.critic_losses = []
+        self.rows.clear()
         require_finite(metrics, self.policy_updates)
         return metrics
 
@@ -230,7 +240,7 @@ class Dpo:
             row["loss_return"] = self.values.fit_returns(x[i], u[i], returns[i])
             yield {name: value.detach() for name, value in row.items()}
 
-    def _improve_by_trust_region(self, x: Tensor, u: Tensor, a: Tensor, returns: Tensor) -> list[dict[str, Tensor]]:
+    def _improve_by_trust_region(self, x: Tensor, u: Tensor, a: Tensor, returns: Tensor) -> dict[str, Tensor]:
         cfg, learner = self.config, self.config.learner
         row: dict[str, Tensor] = {}
         if cfg.omega > 0:
@@ -248,7 +258,7 @@ class Dpo:
             i = torch.randint(len(a), (learner.value_batch,), generator=self.generators["improve"])
             fits.append(self.values.fit_returns(x[i], u[i], returns[i]))
         row["loss_return"] = torch.stack(fits).mean()
-        return [{name: value.detach() for name, value in row.items()}]
+        return {name: value.detach() for name, value in row.items()}
 
     def off_policy_loss(self) -> tuple[Tensor, Tensor]:
         """L_off on replayed states and fresh actions, and the share of positive advantages there."""
@@ -272,22 +282,6 @@ class Dpo:
         }
         return {name: value for name, value in measured.items() if math.isfinite(value)}
 
-    # --- keeping -----------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Parameters, optimisers, normalisation, counters and generators (not the replay)."""
-        return {
-            "policy": self.policy_net.state_dict(),
-            **{name: net.state_dict() for name, net in self.values.modules().items()},
-            "optimizers": {
-                name: optimizer.state_dict()
-                for name, optimizer in {"policy": self.optimizer, **self.values.optimizers}.items()
-            },
-            "normaliser": self.collector.normaliser.state_dict(),
-            "counters": {name: getattr(self, name) for name in ("generated", "iterations", "policy_updates")},
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-        }
-
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""
-        return sha256(self.policy_net, *self.values.modules().values())
+        return sha256(self.policy_net, *self.values.networks())

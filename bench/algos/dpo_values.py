@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bench.algos.collector import Policy
 from bench.algos.learners import descend
 from bench.dpo_config import DpoConfig
+from bench.keeping import Kept
 from bench.mlps import Net, polyak
 from bench.ops.losses import gaussian_kl, gaussian_nll
 
@@ -17,8 +18,10 @@ Batch = dict[str, Tensor]  # fields of replayed steps, [N, ...] each
 CHUNK = 512  # states whose baseline is computed at once: the actions of more do not fit a cache
 
 
-class ActionValues:
+class ActionValues(Kept):
     """Critic N(mu, sigma)(s, a), its Polyak target, and g(s, a) of the baseline b(s) = E_pi [ (1 + g) mu ]."""
+
+    KEPT = ("critic", "target", "residual", "optimizers", "updates", "trained")
 
     def __init__(
         self,
@@ -120,8 +123,6 @@ class ActionValues:
         descend(self.optimizers["residual"], loss)
         return loss.detach()
 
-    # --- keeping -----------------------------------------------------------------------------------------------
-
-    def modules(self) -> dict[str, Net]:
-        """The networks by name."""
-        return {"critic": self.critic, "target": self.target, "residual": self.residual}
+    def networks(self) -> tuple[Net, Net, Net]:
+        """Critic, target and g."""
+        return self.critic, self.target, self.residual

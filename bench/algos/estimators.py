@@ -7,6 +7,7 @@ from bench.config import DapoConfig
 from bench.envs.base import VecEnv
 from bench.envs.mdp import MDP
 from bench.envs.tabular import TabularVecEnv
+from bench.keeping import Kept
 from bench.ops.divergences import DIVERGENCES
 from bench.ops.losses import weighted_mean
 
@@ -47,13 +48,15 @@ def discounted_sums(p: Tensor, pi: Tensor, f: Tensor, *, gamma: float, c: float,
     return f + gamma * torch.einsum("sat,kt->ksa", p, future)
 
 
-class ExactDivergence:
+class ExactDivergence(Kept):
     """D without sampling, roll-out ends or caps of ratios; f is against the policy that acted.
 
     The reach is that of the sampled D: a step further on counts c_D times less. c_D = 1 is Q_pi(f), as far as gamma.
 
     It keeps the table of every policy whose data the replay may still hold, by the number of its chunk.
     """
+
+    KEPT = ("published",)
 
     def __init__(self, mdp: MDP, config: DapoConfig, device: torch.device):
         self.p = torch.tensor(mdp.P, device=device)

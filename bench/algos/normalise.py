@@ -7,12 +7,15 @@ import numpy as np
 
 from bench.dpo_config import NormaliseConfig
 from bench.envs.base import Step
+from bench.keeping import Kept
 
 EPSILON = 1e-8  # added to the variance
 
 
-class Moments:
+class Moments(Kept):
     """Running mean and variance of a stream of batches, begun with a count of 1e-4 at mean 0 and variance 1."""
+
+    KEPT = ("mean", "var", "count")
 
     def __init__(self, shape: tuple[int, ...]):
         self.mean, self.var, self.count = np.zeros(shape), np.ones(shape), 1e-4
@@ -28,7 +31,7 @@ class Moments:
         self.var, self.count = squares / total, total
 
 
-class Normaliser:
+class Normaliser(Kept):
     """Normalises what an agent sees of B environments.
 
     Args:
@@ -37,6 +40,8 @@ class Normaliser:
         num_envs: B.
         gamma: discount of the return whose standard deviation divides the rewards.
     """
+
+    KEPT = ("obs", "ret", "returns")
 
     def __init__(self, config: NormaliseConfig, obs_shape: tuple[int, ...], num_envs: int, gamma: float):
         self.config, self.gamma = config, gamma
@@ -72,15 +77,3 @@ class Normaliser:
         following = self.observations(step.obs)
         ended = (step.terminated | step.truncated).any()
         return self.observations(step.final_obs) if ended else following, following, self.rewards(step)
-
-    def state_dict(self) -> dict[str, list[float] | float]:
-        """Plain data, for the checkpoint."""
-        state: dict[str, list[float] | float] = {"returns": self.returns.tolist()}
-        for name, moments in (("obs", self.obs), ("ret", self.ret)):
-            if moments:
-                state |= {
-                    f"{name}_mean": np.asarray(moments.mean).tolist(),
-                    f"{name}_var": np.asarray(moments.var).tolist(),
-                    f"{name}_count": moments.count,
-                }
-        return state

@@ -7,8 +7,6 @@ Source: Schulman et al. 2017, algorithm 1; Mnih et al. 2016, algorithm S3; Schul
 (GAE); a time limit bootstraps with V of the true last observation.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +26,7 @@ from bench.algos.learners import (
 from bench.config import RunConfig
 from bench.dpo_config import OnPolicyConfig
 from bench.envs.base import Step, VecEnv
+from bench.keeping import Kept, Rows
 from bench.mlps import Net
 from bench.nets import sha256
 from bench.ops.returns import gae
@@ -35,12 +34,24 @@ from bench.ops.returns import gae
 STREAMS = ("policy", "improve", "diagnostics")
 
 
-class OnPolicy:
+class OnPolicy(Kept):
     """Actor and learner of one run."""
+
+    KEPT = (
+        "policy_net",
+        "value_net",
+        "optimizers",
+        "normaliser",
+        "generators",
+        "iterations",
+        "policy_updates",
+        "trained",
+    )
+    MEMORY = ("collector",)
 
     def __init__(self, run: RunConfig, env: VecEnv):
         assert isinstance(run.algo, OnPolicyConfig)
-        self.config, self.device, self.num_envs = run.algo, torch.device(run.device), env.num_envs
+        self.config, self.device = run.algo, torch.device(run.device)
         cfg, init = self.config, seeding.generator(run.seed, "init")
         family = family_of(cfg.policy, env, self.device)
         self.policy_net = Policy(family, env.obs_shape, cfg.hidden, init).to(self.device)
@@ -51,7 +62,8 @@ class OnPolicy:
         }
         self.generators = {name: seeding.generator(run.seed, name) for name in STREAMS}
         self.collector = Collector(self.policy_net, cfg, env, self.generators["policy"])
-        self.generated = self.iterations = self.policy_updates = self.trained = 0
+        self.normaliser = self.collector.normaliser
+        self.iterations = self.policy_updates = self.trained = 0
 
     # --- acting ------------------------------------------------------------------------------------------------
 
@@ -66,7 +78,6 @@ class OnPolicy:
     def observe(self, obs: np.ndarray, action: np.ndarray, start: np.ndarray, step: Step) -> dict[str, float]:
         """Add what the action led to; improve the policy when the iteration is complete."""
         self.collector.observe(step)
-        self.generated += self.num_envs
         return self._improve() if len(self.collector.steps) == self.config.learner.steps else {}
 
     def finish(self) -> dict[str, float]:
@@ -94,7 +105,7 @@ class OnPolicy:
         a, returns = standardise(advantage).flatten(), returns.flatten()
         with torch.no_grad():
             log_mu = self.policy_net.log_prob(x, u)
-        rows: list[dict[str, Tensor]] = []
+        rows = Rows()
         if learner.name == "trpo":
             step, tries = natural_step(learner, self.policy_net, x, u, a)
             move(self.policy_net, step)
@@ -117,7 +128,7 @@ class OnPolicy:
             "updates": self.policy_updates,
             "trained": self.trained,
             "lr": cfg.learning_rate,
-            **{name: torch.stack([row[name] for row in rows]).mean().item() for name in rows[0]},
+            **rows.means(),
             "advantage_rms": advantage.square().mean().sqrt().item(),
             **policy_metrics(self.policy_net, x, u, log_mu, self.generators["diagnostics"]),
         }
@@ -129,21 +140,6 @@ class OnPolicy:
         descend(self.optimizers["value"], loss)
         self.trained += len(returns)
         return loss.detach()
-
-    # --- keeping -----------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Parameters, optimisers, normalisation, counters and generators."""
-        return {
-            "policy": self.policy_net.state_dict(),
-            "value": self.value_net.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "normaliser": self.collector.normaliser.state_dict(),
-            "counters": {
-                name: getattr(self, name) for name in ("generated", "iterations", "policy_updates", "trained")
-            },
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-        }
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""

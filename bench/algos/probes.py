@@ -10,6 +10,7 @@ from bench import envs, seeding
 from bench.algos.actor import HEADS, Actor, Batch
 from bench.algos.estimators import variance
 from bench.config import DapoConfig, RunConfig
+from bench.keeping import Kept
 from bench.loop import is_boundary
 from bench.nets import ActorCritic
 from bench.ops.losses import unclipped_loss, weighted_mean
@@ -83,7 +84,7 @@ def gradient_variances(agent: "Dapo", batch: Batch, advantage: Tensor, ds: list[
 # --- bias ----------------------------------------------------------------------------------------------------------
 
 
-class Fresh:
+class Fresh(Kept):
     """The replay's policy gradient against that of fresh data of the present policy: the total bias of the former.
 
     It holds what the state ratio leaves out, and all else in which the replay's estimate differs: truncated ratios,
@@ -99,22 +100,20 @@ class Fresh:
     Only ratios to fresh_grad2 compare between runs: the common scale is the run's own.
     """
 
+    KEPT = ("env", "actor", "generators", "obs", "start")
+
     def __init__(self, run: RunConfig, net: ActorCritic):
         assert isinstance(run.algo, DapoConfig)
         length, num_envs = run.algo.rollout_length, run.env.num_envs
         self.steps = run.algo.fresh_steps // num_envs // length * length  # of each actor
         self.halves = (range(num_envs // 2), range(num_envs // 2, num_envs))
         self.env = envs.make(run.env, run.threads)
-        self.actor = Actor(net, run.algo, num_envs, seeding.generator(run.seed, "fresh"))
-        self.generator = seeding.generator(run.seed, "fresh_replay")
+        self.generators = {name: seeding.generator(run.seed, name) for name in ("fresh", "fresh_replay")}
+        self.actor = Actor(net, run.algo, num_envs, self.generators["fresh"])
         self.obs, self.start = (
             self.env.reset(seeding.env_seeds(run.seed, num_envs, "fresh")),
             np.ones(num_envs, dtype=bool),
         )
-
-    def close(self) -> None:
-        """Release the environments."""
-        self.env.close()
 
     def generate(self) -> RolloutReplay:
         """New steps of the present policy."""
@@ -138,7 +137,7 @@ class Fresh:
         for half in self.halves:
             offset, actor = data.newest(self.steps, length, half)
             new.append(_advantage_gradient(agent, agent.to_device(data.take(offset, actor, length, HEADS))))
-            drawn = agent.replay.sample(len(offset), length, self.generator, HEADS, half)
+            drawn = agent.replay.sample(len(offset), length, self.generators["fresh_replay"], HEADS, half)
             old.append(_advantage_gradient(agent, agent.to_device(drawn)))
         scale = 1.0
         if agent.config.normalise_advantage:

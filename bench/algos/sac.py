@@ -21,7 +21,6 @@ S6  Updates begin with the first step of the policy, and with a whole batch in t
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,14 +34,30 @@ from bench.config import RunConfig
 from bench.dpo_config import SacConfig
 from bench.envs.base import Step, VecEnv
 from bench.errors import DivergedError
+from bench.keeping import Kept, Rows
 from bench.mlps import Net, polyak
 from bench.nets import sha256
 from bench.ops.distributions import SquashedGaussian
 from bench.replay import RolloutReplay
 
 
-class Sac:
+class Sac(Kept):
     """Actor, twin critics, temperature and replay of one run."""
+
+    KEPT = (
+        "policy_net",
+        "critics",
+        "targets",
+        "temperature",
+        "optimizers",
+        "normaliser",
+        "generators",
+        "generated",
+        "updates",
+        "reports",
+        "due",
+    )
+    MEMORY = ("replay", "x", "u", "rows")
 
     def __init__(self, run: RunConfig, env: VecEnv):
         assert isinstance(run.algo, SacConfig)
@@ -73,9 +88,10 @@ class Sac:
         self.normaliser = Normaliser(cfg.normalise, env.obs_shape, env.num_envs, cfg.gamma)
         self.replay = RolloutReplay(max(1, min(cfg.replay_capacity, run.steps) // env.num_envs), env.num_envs)
         self.x: Tensor | None = None  # what is acted on next
+        self.u: Tensor | None = None  # what was done last
         self.generated = self.updates = self.reports = 0
         self.due = 0.0  # updates owed
-        self.rows: list[dict[str, Tensor]] = []
+        self.rows = Rows()  # of the updates since the last report
 
     @property
     def alpha(self) -> Tensor:
@@ -131,6 +147,7 @@ class Sac:
 
     def _remember(self, step: Step) -> None:
         assert self.x is not None
+        assert self.u is not None
         x_next, x_reset, r = (self._tensor(part) for part in self.normaliser.transition(step))
         done = self._tensor(step.terminated.astype(np.float32))  # S2
         fields = {"x": self.x, "u": self.u, "r": r, "x_next": x_next, "done": done}
@@ -191,26 +208,12 @@ class Sac:
             "updates": self.updates,
             "trained": self.updates * self.config.batch_size,
             "lr": self.config.learning_rate,
-            **{name: torch.stack([row[name] for row in self.rows]).mean().item() for name in self.rows[0]},
+            **self.rows.means(),
             "alpha": self.alpha.item(),
         }
-        self.rows = []
+        self.rows.clear()
         require_finite(metrics, self.updates)
         return metrics
-
-    # --- keeping -----------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Parameters, optimisers, normalisation, counters and generators (not the replay)."""
-        modules = {"policy": self.policy_net, "critics": self.critics, "targets": self.targets}
-        return {
-            **{name: module.state_dict() for name, module in modules.items()},
-            "temperature": self.temperature.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "normaliser": self.normaliser.state_dict(),
-            "counters": {"generated": self.generated, "updates": self.updates},
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
-        }
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""

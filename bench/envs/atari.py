@@ -10,21 +10,47 @@ A3  The no-reward limit and the frame cap reset the emulator. The original leave
     it had left; scores leave it out where it had any, as the reported curves do.
 A4  Random starts: 0 .. noop_max - 1 raw no-op frames (the emulator's), the original 1 .. noop_max.
 A5  The frame stack is not cleared by a life loss; the original clears it. Single frames are not concerned.
+
+The vector emulator cannot be saved. A copy is brought back by its seed, as many resets as it has had games (each
+draws its no-ops and sets the console's clock), and the actions of its present game, played again. This leads to the
+same bits where a console that is switched on remembers nothing of what was played. It does in the games of
+REMEMBERING; and where actions stick, every frame draws from the copy's generator. There everything since the seed is
+played again, as fast as it was played, and the state holds a byte for every step of every copy.
 """
 
+from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 import numpy as np
+import torch
 from ale_py import roms
 from ale_py.registration import rom_id_to_name
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from bench.env_config import AtariConfig
-from bench.envs.base import Step, check_actions
+from bench.envs.base import Step, check_actions, fingerprint, require_own, require_same
 
 SCREEN = 84  # pixels, Mnih et al. 2015
 NOOP, FIRE, SECOND = 0, 1, 2
+
+# Games that do not clear the console's memory when it is switched on. Found by filling it with other bytes just before
+# (a test does so with every game): they then play otherwise, or at least never overwrite the difference. Pooyan,
+# Seaquest and Venture keep nothing but bytes of the stack, which are written before they are read.
+REMEMBERING = (
+    "Crossbow",
+    "Entombed",
+    "Hangman",
+    "HauntedHouse",
+    "IceHockey",
+    "KungFuMaster",
+    "SirLancelot",
+    "SpaceWar",
+    "Surround",
+    "TimePilot",
+    "YarsRevenge",
+)
 
 
 @cache
@@ -88,17 +114,24 @@ class AtariEnv:
         has_fire = protocol.fire_sequence and len(self.meanings) > SECOND and self.meanings[FIRE] == "FIRE"
         # Forced actions after a life loss; after a reset of the game they begin with the second.
         self._script = np.array([NOOP, *([FIRE, SECOND] if has_fire else [])] if protocol.fire_sequence else [])
+        self._of = asdict(config)
+        self._forgets = protocol.repeat_action_probability == 0 and config.task not in REMEMBERING
+        self._lives: np.ndarray
+        self._origin: np.ndarray
+        self._obs: np.ndarray
+        self._seeds = np.empty(0, dtype=np.int64)
+        self._sent = bytearray()  # actions that reached the emulator since the seeds, a row of B per step
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Start all games. Args: seeds: `[B]` in [0, 2**31). Returns frames `[B, stack, 84, 84]` uint8."""
         if seeds.shape != (self.num_envs,) or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**31:
             raise ValueError(f"seeds must be {self.num_envs} integers in [0, 2**31), got {seeds}")
-        obs, info = self._ale.reset(seed=seeds.astype(np.int64))
-        self._origin = info["frame_number"] - info["episode_frame_number"]
-        self._lives = info["lives"]
-        self._idle = np.zeros(self.num_envs, dtype=np.int64)
-        self._scripted = np.full(self.num_envs, min(1, len(self._script)))
-        return np.asarray(obs)
+        self._seeds = seeds.astype(np.int64)
+        self._sent.clear()
+        self._games, self._idle, self._began, self._scripted = np.zeros((4, self.num_envs), dtype=np.int64)
+        self._obs, info = self._ale.reset(seed=self._seeds)
+        self._enter(np.ones(self.num_envs, dtype=bool), info)
+        return self._obs
 
     def step(self, actions: np.ndarray) -> Step:
         """Take one action per game. An action outside the game's set is refused: the emulator would hang."""
@@ -107,6 +140,7 @@ class AtariEnv:
         if not acted.all():
             actions = np.where(acted, actions, np.append(self._script, NOOP)[self._scripted])
         obs, raw, terminated, truncated, info = self._ale.step(actions.astype(np.int64))
+        self._sent += actions.astype(np.uint8).tobytes()
         # Frames before the present game: they grow exactly when the emulator reset itself.
         origin = info["frame_number"] - info["episode_frame_number"]
         game_over, self._origin = origin != self._origin, origin
@@ -123,7 +157,10 @@ class AtariEnv:
             self._origin = info["frame_number"] - info["episode_frame_number"]
             self._idle[stuck] = 0
             truncated, ended, game_over = truncated | stuck, ended | stuck, game_over | stuck
-        self._lives = info["lives"]
+        if game_over.any():
+            self._games += game_over
+            self._began[game_over] = self._steps
+        self._obs, self._lives = obs, info["lives"]
         self._scripted = np.minimum(self._scripted + 1, len(self._script))
         self._scripted[ended] = np.where(game_over, min(1, len(self._script)), 0)[ended]
         cut = truncated.copy()
@@ -143,6 +180,55 @@ class AtariEnv:
             lives,
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state. Raises ValueError before the first reset."""
+        if not len(self._seeds):
+            raise ValueError("state_dict before reset")
+        games, began = (self._games, self._began) if self._forgets else np.zeros((2, self.num_envs), dtype=np.int64)
+        first = int(began.min())
+        sent = np.frombuffer(self._sent, dtype=np.uint8).reshape(-1, self.num_envs)[first:]
+        arrays: dict[str, np.ndarray] = {"seeds": self._seeds, "games": games, "began": began - first, "sent": sent}
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        return {"of": self._of, "obs": fingerprint(self._obs), **tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Go on from such a state, after playing it again. See `VecEnv` and the head of this file.
+
+        All copies step together, so that one whose game is younger than the oldest plays anything until its turn.
+        """
+        require_own(state, self._of)
+        seeds, games, began, sent = (state[name].numpy() for name in ("seeds", "games", "began", "sent"))
+        self.reset(seeds)
+        for step, actions in enumerate(sent):
+            self._rejoin(began == step, games)
+            self.step(actions)
+        self._rejoin(began == len(sent), games)
+        require_same(self._obs, state)
+        return self._obs
+
     def close(self) -> None:
         """Stop the emulators."""
         self._ale.close()
+
+    @property
+    def _steps(self) -> int:
+        """Steps since the seeds, or since the first that a restored copy had to play again."""
+        return len(self._sent) // self.num_envs
+
+    def _rejoin(self, copies: np.ndarray, games: np.ndarray) -> None:
+        """Seed these copies again and bring them to the beginning of their game of this number, from 0."""
+        if not copies.any():
+            return
+        self._games[copies] = games[copies]
+        self._obs, info = self._ale.reset(seed=self._seeds[copies], options={"reset_mask": copies})
+        for game in range(games[copies].max()):
+            self._obs, info = self._ale.reset(options={"reset_mask": copies & (games > game)})
+        self._enter(copies, info)
+
+    def _enter(self, copies: np.ndarray, info: dict[str, np.ndarray]) -> None:
+        """Account for a game that begins in these copies with a reset that gave `info`."""
+        self._origin = info["frame_number"] - info["episode_frame_number"]
+        self._lives = info["lives"]
+        self._began[copies] = self._steps
+        self._idle[copies] = 0
+        self._scripted[copies] = min(1, len(self._script))

@@ -1,6 +1,7 @@
 """What every environment looks like to the loop: a batch of B sub-environments stepped together."""
 
-from typing import NamedTuple, Protocol
+import hashlib
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -41,6 +42,19 @@ class VecEnv(Protocol):
     def step(self, actions: np.ndarray) -> Step:
         """Take one action per sub-environment. Args: actions: `[B]` int64, or `[B, d]` float32 within action_range."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state, after a `reset`, from which environments of the same configuration go on, bit for bit."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Go on from such a state. Needs no `reset` before.
+
+        Returns:
+            `[B, *obs_shape]`, what the agent acts on next.
+        Raises:
+            ValueError: the state is of another configuration, or does not lead back to the observations it was
+                saved with.
+        """
+
     def close(self) -> None:
         """Release the sub-environments."""
 
@@ -61,3 +75,27 @@ def check_actions(actions: np.ndarray, num_envs: int, num_actions: int) -> np.nd
     if actions.min() < 0 or actions.max() >= num_actions:
         raise ValueError(f"{allowed}, got {actions.min()} to {actions.max()}")
     return actions
+
+
+def fingerprint(obs: np.ndarray) -> str:
+    """Of observations, by which a restored environment is recognised."""
+    return hashlib.sha256(obs.tobytes()).hexdigest()
+
+
+def require_own(state: dict[str, Any], of: dict[str, Any]) -> None:
+    """Refuse a state of environments other than these. Args: of: what identifies these, as in `state["of"]`."""
+    if state["of"] != of:
+        raise ValueError(
+            f"the state is of environments with {_less(state['of'], of)}, these have {_less(of, state['of'])}"
+        )
+
+
+def _less(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What the one has and the other has not."""
+    return {name: value for name, value in one.items() if name not in other or other[name] != value}
+
+
+def require_same(obs: np.ndarray, state: dict[str, Any]) -> None:
+    """Refuse observations other than those that the state was saved with, as `state["obs"]`."""
+    if fingerprint(obs) != state["obs"]:
+        raise ValueError("the environments did not come back to the observations that their state was saved with")

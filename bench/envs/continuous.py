@@ -7,13 +7,14 @@ nothing here asks NumPy more often than it must: a call on a few numbers takes h
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from bench.env_config import ContinuousConfig
 from bench.envs import rewards
-from bench.envs.base import Step
+from bench.envs.base import Step, fingerprint, require_own, require_same
+from bench.envs.tape import Player, Tape, random_state
 from bench.errors import RunError
 
 TOLERANCE = 1e-5  # how far outside its range rounding may carry an action
@@ -23,18 +24,8 @@ class SimulatorError(RunError):
     """A simulator has left what its numbers can express; nothing that it says from here on is a measurement."""
 
 
-class Simulator(Protocol):
-    """One copy of a task."""
-
-    def reset(self, seed: int | None) -> np.ndarray:
-        """Start an episode. Args: seed: of all randomness from here on; None continues. Returns `[n]` floats."""
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        """Act. Args: action: `[d]`. Returns observation `[n]`, reward, terminated, cut by the time limit.
-
-        Raises:
-            FloatingPointError: the simulation has become unstable; says how.
-        """
+class Simulator(Player, Protocol):
+    """One copy of a task, which holds something until it is closed."""
 
     def close(self) -> None:
         """Release it."""
@@ -74,6 +65,13 @@ class ContinuousVecEnv:
         """
         self.task = config.task
         self.num_envs = len(simulators)
+        self._of = {
+            "task": config.task,
+            "num_envs": self.num_envs,
+            "reward": config.reward,
+            "reward_delay": config.reward_delay,
+            "reward_quantum": config.reward_quantum,
+        }
         self.obs_shape: tuple[int, ...] = (obs_size,)
         self.obs_dtype: np.dtype = np.dtype(np.float32)
         self.num_actions = len(low)
@@ -85,6 +83,8 @@ class ContinuousVecEnv:
         )
         self._acted = np.ones(self.num_envs, dtype=bool)
         self._steps = -1  # that every copy has made since `reset`; -1: not started
+        self._tape = Tape(self.num_envs)
+        self._obs: np.ndarray = np.empty(0)  # the present one
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """Start all copies. Args: seeds: `[B]` integers in [0, 2**31). Returns `[B, n]` float32."""
@@ -94,9 +94,11 @@ class ContinuousVecEnv:
         self._steps = 0
         self._scheme.start()
         obs = np.empty((self.num_envs, *self.obs_shape), dtype=np.float32)
-        for i, (simulator, seed) in enumerate(zip(self.simulators, seeds, strict=True)):
-            obs[i] = simulator.reset(int(seed))
+        for i, (simulator, seed) in enumerate(zip(self.simulators, seeds.tolist(), strict=True)):
+            self._tape.begin(i, seed)
+            obs[i] = simulator.reset(seed)
         self._require_finite(obs, "a first observation")
+        self._obs = obs
         return obs
 
     def step(self, actions: np.ndarray) -> Step:
@@ -109,6 +111,7 @@ class ContinuousVecEnv:
         if self._steps < 0:
             raise ValueError("step before reset")
         actions = self._checked(actions)
+        self._tape.add(actions)
         self._steps += 1
         count = self.num_envs
         final_obs = np.empty((count, *self.obs_shape), dtype=np.float32)
@@ -128,8 +131,11 @@ class ContinuousVecEnv:
         if np.count_nonzero(game_over):
             obs = final_obs.copy()
             for ended in np.flatnonzero(game_over).tolist():
-                obs[ended] = self.simulators[ended].reset(None)
+                simulator = self.simulators[ended]
+                self._tape.begin(ended, random_state(simulator.random))
+                obs[ended] = simulator.reset(None)
             self._require_finite(obs, "a first observation")
+        self._obs = obs
         return Step(
             obs=obs,
             reward=self._scheme.pay(raw, game_over).astype(np.float32),
@@ -141,6 +147,30 @@ class ContinuousVecEnv:
             game_over=game_over,
             game_cut=truncated.copy(),
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state. Raises ValueError before the first reset."""
+        if self._steps < 0:
+            raise ValueError("state_dict before reset")
+        return {
+            "of": self._of,
+            "obs": fingerprint(self._obs),
+            "tape": self._tape.state_dict(),
+            "scheme": self._scheme.state_dict(),
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Go on from such a state: every copy's present episode is played again. See `VecEnv`."""
+        require_own(state, self._of)
+        self._tape.load_state_dict(state["tape"])
+        self._scheme.load_state_dict(state["scheme"])
+        self._steps = state["steps"]
+        self._obs = np.empty((self.num_envs, *self.obs_shape), dtype=np.float32)
+        for i, simulator in enumerate(self.simulators):
+            self._obs[i] = self._tape.replay(i, simulator)
+        require_same(self._obs, state)
+        return self._obs
 
     def close(self) -> None:
         """Release the simulators."""

@@ -46,9 +46,14 @@ class _Simulator:
         self._errors = errors
         self._names = list(self.env.observation_spec())
 
+    @property
+    def random(self) -> np.random.RandomState:
+        generator: np.random.RandomState = self.env.task.random
+        return generator
+
     def reset(self, seed: int | None) -> np.ndarray:
         if seed is not None:
-            self.env.task.random.seed(seed)
+            self.random.seed(seed)
         return self._flat(self.env.reset().observation)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:

@@ -47,6 +47,11 @@ class _Simulator:
             # MuJoCo answers a state out of all bounds by a silent reset to the initial one, and counts a warning.
             self._warnings = self.env.unwrapped.data.warning.number[mujoco.mjtWarning.mjWARN_BADQPOS :]
 
+    @property
+    def random(self) -> np.random.Generator:
+        generator: np.random.Generator = self.env.unwrapped.np_random
+        return generator
+
     def reset(self, seed: int | None) -> np.ndarray:
         obs: np.ndarray = self.env.reset(seed=seed)[0]
         return obs

@@ -4,9 +4,11 @@ What is still owed is no part of the observation, so under `delayed` and `sparse
 is the difficulty these schemes are for.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+
+from bench.keeping import Kept
 
 ROUNDING = 1e-9  # of a quantum: ten times 0.1 has reached 1, although its sum in binary has not
 
@@ -27,9 +29,17 @@ class Scheme(Protocol):
             `[B]` float64.
         """
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered, as plain state."""
 
-class Dense:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+
+
+class Dense(Kept):
     """The task's own reward."""
+
+    KEPT = ()
 
     def start(self) -> None:
         """Nothing is remembered."""
@@ -39,11 +49,13 @@ class Dense:
         return reward
 
 
-class Delayed:
+class Delayed(Kept):
     """The sum of the rewards since the last payment, every `delay` steps of an episode and at its end.
 
     Source: ours; the return of an episode stays what it was.
     """
+
+    KEPT = ("_owed", "_steps")
 
     def __init__(self, num_envs: int, delay: int):
         self.delay = delay
@@ -66,11 +78,13 @@ class Delayed:
         return paid
 
 
-class Sparse:
+class Sparse(Kept):
     """`quantum` for every multiple of it, 1 and up, that the episode's dense return reaches for the first time.
 
     Source: ours; the return of an episode is the highest dense return on its way, rounded down to a multiple.
     """
+
+    KEPT = ("_earned", "_reached")
 
     def __init__(self, num_envs: int, quantum: float):
         self.quantum = quantum

@@ -1,15 +1,19 @@
 """Sampled copies of one finite MDP, as a batch of environments with one-hot observations."""
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 
 from bench.env_config import TabularConfig
 from bench.envs import landscapes
 from bench.envs import mdp_builders as builders
-from bench.envs.base import Step, check_actions
+from bench.envs.base import Step, check_actions, fingerprint, require_own, require_same
 from bench.envs.mdp import MDP
+from bench.envs.tape import random_state, set_random_state
 from bench.errors import UserError
 
 TASKS: dict[str, Callable[[], MDP]] = {
@@ -104,8 +108,39 @@ class TabularVecEnv:
             game_cut=truncated.copy(),
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain state. Raises ValueError before the first reset."""
+        if not self._generators:
+            raise ValueError("state_dict before reset")
+        return {
+            "of": self._of(),
+            "obs": fingerprint(self._one_hot[self.states]),
+            "generators": [random_state(rng) for rng in self._generators],
+            "uniforms": torch.from_numpy(self._uniforms.copy()),
+            "cursor": self._cursor,
+            "elapsed": self._elapsed,
+            "states": torch.from_numpy(self.states.copy()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:
+        """Go on from such a state. See `VecEnv`."""
+        require_own(state, self._of())
+        self._generators = [np.random.default_rng() for _ in range(self.num_envs)]
+        for rng, saved in zip(self._generators, state["generators"], strict=True):
+            set_random_state(rng, saved)
+        self._uniforms = state["uniforms"].numpy().copy()
+        self._cursor, self._elapsed = state["cursor"], state["elapsed"]
+        self.states = state["states"].numpy().copy()
+        obs: np.ndarray = self._one_hot[self.states]
+        require_same(obs, state)
+        return obs
+
     def close(self) -> None:
         """Nothing is held."""
+
+    def _of(self) -> dict[str, Any]:
+        mdp = hashlib.sha256(b"".join(x.tobytes() for x in (self.mdp.P, self.mdp.R, self.mdp.d0))).hexdigest()
+        return {"mdp": mdp, "num_envs": self.num_envs, "max_steps": self.max_steps}
 
     def _draw(self) -> np.ndarray:
         if self._cursor == self._uniforms.shape[1]:

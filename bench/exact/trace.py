@@ -1,6 +1,7 @@
 """Exact measurements of the policies that a training run on a finite MDP publishes."""
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,6 +68,15 @@ class Trace:
             "kl_stale": stale.divergence,
             "bound_stale": stale.bound,
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The policies that the next rows are measured against, oldest first, in lists."""
+        return {"past": [policy.tolist() for policy in self._past]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        self._past.clear()
+        self._past.extend(np.array(policy) for policy in state["past"])
 
     def _clean(self, policy: ArrayLike) -> Array:
         """Probabilities of a float32 softmax in float64: sums of exactly one, and no zero where it underflowed."""
