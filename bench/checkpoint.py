@@ -84,7 +84,7 @@ def whole(run_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest[:16] != match[2]:
                 raise ValueError("its content is not what was written")
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, mmap=True)
         except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
             said = str(error).splitlines()[0]
             print(f"warning: checkpoint {path} cannot be used ({said}); trying the one before it", file=sys.stderr)

@@ -35,10 +35,14 @@ class Kept:
 
     def state_dict(self) -> dict[str, Any]:
         """The state by attribute; that of MEMORY under `memory`."""
-        state = {name: state_of(getattr(self, name)) for name in self.KEPT}
+        state = self.learnt()
         if self.MEMORY:
             state["memory"] = {name: state_of(getattr(self, name)) for name in self.MEMORY}
         return state
+
+    def learnt(self) -> dict[str, Any]:
+        """The state without `memory`."""
+        return {name: state_of(getattr(self, name)) for name in self.KEPT}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from such a state. Errors: `ValueError` where it has not the keys that it should have."""

@@ -23,6 +23,9 @@ class Agent(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """All of it as tensors and plain data; under `memory` what is only needed to go on, not to act."""
 
+    def learnt(self) -> dict[str, Any]:
+        """The same without `memory`."""
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up such a state, between two steps of the loop, and go on with the same bits."""
 

@@ -123,7 +123,7 @@ class Training:
 
     def result(self) -> dict[str, Any] | None:
         """See `Session`."""
-        return {name: part for name, part in self.agent.state_dict().items() if name != "memory"}
+        return self.agent.learnt()
 
     def params_sha256(self) -> str:
         """See `Session`."""

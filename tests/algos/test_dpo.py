@@ -511,7 +511,7 @@ def test_frames_run_and_are_kept_as_bytes():
     (row,) = play(agent, Frames(), 12)
     assert math.isfinite(row["loss_critic"])
     assert agent.replay.fields["x"].dtype == torch.uint8
-    assert agent.collector.normaliser.obs is None
+    assert agent.normaliser.obs is None
 
 
 @pytest.mark.parametrize("learner", ["a2c", "trpo"])

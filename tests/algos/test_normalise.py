@@ -1,9 +1,12 @@
 """Running statistics against the whole stream, and against VecNormalize written out."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from dpo_cases import Scripted, overrides_of, scripted, trained
+from resume_cases import differences
 
 from bench import compose, run
 from bench.algos.normalise import Moments, Normaliser
@@ -86,7 +89,7 @@ def test_switched_off_nothing_changes_and_frames_never_do():
     plain.see(obs)
     assert plain.observations(obs) is obs
     assert plain.rewards(step) is step.reward
-    assert plain.state_dict() == {"returns": [0.0, 0.0]}
+    assert differences(plain, Normaliser(plain.config, (3,), 2, 0.9)) == []
     frames = np.zeros((2, 4, 84, 84), np.uint8)
     pixels = Normaliser(BOTH, (4, 84, 84), 2, 0.9)
     pixels.see(frames)
@@ -98,8 +101,8 @@ def test_the_statistics_see_every_observation_acted_on_once_and_no_last_one():
     agent = scripted("on_policy", env, "algo.normalise.observations=true")
     for _ in interact(env, agent, np.zeros(1), 6):
         pass
-    assert agent.collector.normaliser.obs.count == pytest.approx(7 + 1e-4)
-    assert agent.collector.normaliser.obs.mean.tolist() == pytest.approx([6 / 7], rel=1e-3)
+    assert agent.normaliser.obs.count == pytest.approx(7 + 1e-4)
+    assert agent.normaliser.obs.mean.tolist() == pytest.approx([6 / 7], rel=1e-3)
 
 
 def test_evaluation_uses_the_statistics_and_leaves_them():
@@ -107,10 +110,11 @@ def test_evaluation_uses_the_statistics_and_leaves_them():
     agent = scripted("on_policy", env, "algo.normalise.observations=true")
     for _ in interact(env, agent, np.zeros(1), 6):
         pass
-    before, shifted = agent.collector.normaliser.state_dict(), np.array([[50.0]], np.float32)
+    before, shifted = copy.deepcopy(agent.normaliser), np.array([[50.0]], np.float32)
     first = agent.mode(shifted)
-    assert agent.collector.normaliser.state_dict() == before
-    agent.collector.normaliser.obs.mean += 49.0
+    assert differences(agent.normaliser, before) == []
+    agent.normaliser.obs.mean += 49.0
+    assert differences(agent.normaliser, before) == [".obs.mean"]
     assert agent.mode(shifted).tolist() != first.tolist()
 
 
@@ -122,8 +126,7 @@ def test_the_checkpoint_holds_the_trainings_statistics_as_plain_data(tmp_path, a
     path, _ = run.run(config, compose.to_container(composed))
     kept = torch.load(path / "checkpoint.pt", weights_only=True)
     agent, _ = trained(config)
-    normaliser = agent.normaliser if algo == "sac" else agent.collector.normaliser
-    assert kept["agent"]["normaliser"] == normaliser.state_dict()
-    assert kept["agent"]["normaliser"]["obs_count"] == pytest.approx(config.steps + 1 + 1e-4)
-    for name, value in kept["agent"]["policy"].items():
+    assert differences(kept["agent"]["normaliser"], agent.normaliser.state_dict()) == []
+    assert kept["agent"]["normaliser"]["obs"]["count"] == pytest.approx(config.steps + 1 + 1e-4)
+    for name, value in kept["agent"]["policy_net"].items():
         assert torch.equal(value, agent.policy_net.state_dict()[name])

@@ -1,5 +1,7 @@
 """Scores of full games from scripted steps."""
 
+import json
+
 import numpy as np
 
 from bench.envs.base import Step
@@ -100,3 +102,15 @@ def test_recording_does_not_change_the_step() -> None:
     games([s])
     assert s.raw_reward[0] == 5.0
     assert s.game_over[0]
+
+
+def test_a_loaded_counter_goes_on_with_the_games_under_way() -> None:
+    counter, other, forgetful = EpisodeCounter(2), EpisodeCounter(2), EpisodeCounter(2)
+    counter.add(2, step([0.1, 1.0]))
+    counter.add(4, step([0.2, 2.0], over=[1]))
+    other.load_state_dict(json.loads(json.dumps(counter.state_dict())))
+    last = step([0.4, 4.0], over=[0, 1])
+    expected = [Episode(6, 0.1 + 0.2 + 0.4, 3, 0, 0), Episode(6, 4.0, 1, 1, 0)]
+    assert other.add(6, last) == counter.add(6, last) == expected
+    assert forgetful.add(6, last) != expected
+    assert other.length.dtype == np.int64

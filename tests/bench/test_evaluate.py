@@ -80,6 +80,17 @@ def test_an_evaluation_is_due_once_per_interval_and_at_the_end(monkeypatch):
     assert [generated for generated in range(16, 49, 16) if sparse(generated, Sevens())] == [16, 32, 48]
 
 
+def test_a_loaded_evaluator_repeats_no_evaluation_and_goes_on_with_the_same_games(monkeypatch):
+    ours, games = evaluator(monkeypatch, 2, every=10)
+    ours(10, Sevens())
+    other, others_games = evaluator(monkeypatch, 2, every=10)
+    other.load_state_dict(ours.state_dict())
+    forgetful, _ = evaluator(monkeypatch, 2, every=10)
+    assert ours(12, Sevens()) == other(12, Sevens()) == {} != forgetful(12, Sevens())
+    ours(20, Sevens()), other(20, Sevens())
+    assert others_games.seeds == games.seeds[1:]
+
+
 def test_an_agent_that_can_only_sample_is_no_deterministic_one():
     assert isinstance(Sevens(), Deterministic)
     assert not isinstance(Games(1), Deterministic)

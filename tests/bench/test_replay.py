@@ -1,6 +1,8 @@
 """Replay: which steps it keeps, and which roll-outs it draws."""
 
+import io
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -177,3 +179,61 @@ def test_only_the_actors_asked_for_are_drawn() -> None:
 def test_more_new_steps_than_are_held_are_refused() -> None:
     with pytest.raises(ValueError, match="the newest 4 steps of a replay that holds 3"):
         filled(7, [3]).newest(4, 2)
+
+
+# --- kept ------------------------------------------------------------------------------------------------------------
+
+
+def through_file(replay: RolloutReplay) -> tuple[dict[str, Any], int]:
+    """The state of a replay as a file gives it back, and the size of that file."""
+    file = io.BytesIO()
+    torch.save(replay.state_dict(), file)
+    size = file.tell()
+    file.seek(0)
+    return torch.load(file, weights_only=True), size
+
+
+def loaded(replay: RolloutReplay) -> RolloutReplay:
+    other = RolloutReplay(replay.capacity, replay.num_envs)
+    other.load_state_dict(through_file(replay)[0])
+    return other
+
+
+@pytest.mark.parametrize("chunks", [[], [3], [7], [7, 2], [3, 3, 3], [1] * 20])
+def test_a_loaded_replay_goes_on_as_the_other(chunks: list[int]) -> None:
+    replay = filled(7, chunks)
+    other = loaded(replay)
+    for one in (replay, other):
+        one.extend(chunk(100, 4))
+    first, again = (one.sample(50, 3, seeded()) for one in (replay, other))
+    assert all(torch.equal(first[name], again[name]) for name in ("t", "actor", "image"))
+    assert held(replay) == held(other)
+
+
+def test_a_ring_loaded_without_its_place_would_forget_other_steps() -> None:
+    """The planted fault: `next` is not kept."""
+    replay = filled(7, [7, 2])
+    other = loaded(replay)
+    other.next = 0
+    for one in (replay, other):
+        one.extend(chunk(100, 4))
+    assert held(replay) != held(other)
+
+
+def test_only_the_steps_held_are_saved() -> None:
+    one_step = 2 * (8 + 8 + 6)  # two actors; two numbers and an image of 2 x 3 bytes
+    empty, some, full = (through_file(filled(10_000, chunks))[1] for chunks in ([], [100], [10_000, 5]))
+    assert some - empty < 100 * one_step + 4096
+    assert full >= 10_000 * one_step
+
+
+def test_a_loaded_replay_shares_no_memory_with_the_state() -> None:
+    replay, other = filled(7, [7]), RolloutReplay(7, 2)
+    other.load_state_dict(replay.state_dict())
+    other.extend(chunk(100, 7))
+    assert held(replay) == set(range(7))
+
+
+def test_the_state_of_a_replay_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="a replay of 7 steps per actor, expected 9"):
+        RolloutReplay(9, 2).load_state_dict(filled(7, [3]).state_dict())
