@@ -43,7 +43,7 @@ def _fitted(plans: list[Plan]) -> list[Plan]:
     """The plans, reduced to the budget where one is given."""
     if plans[0].suite.budget is None:
         return plans
-    from bench.budget import fit  # the referee's statistics, which take a second to import
+    from bench.planning import fit  # the referee's statistics, which take a second to import
 
     return fit(plans, plans[0].suite)
 
@@ -185,7 +185,8 @@ def main(arguments: list[str]) -> int:
             return STORED[action](words)
         if action not in PLANNED:
             raise UserError(f"the first word is {action!r}; allowed: {', '.join((*PLANNED, *STORED))}; see --help")
-        plans = _fitted(_plans(words))
+        asked = _plans(words)
+        plans = asked if action == "plan" else _fitted(asked)  # a plan shows both
         return PLANNED[action](plans, _part(_runs(plans), plans[0].suite))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
