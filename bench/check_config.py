@@ -14,9 +14,9 @@ class ExecutorConfig:
     """How the runs of a suite are executed: each in a fresh process."""
 
     name: str  # local | slurm
-    slots: int | None  # runs at once on the CPU; null = one per core
+    slots: int | None  # runs at once on the CPU; null = one per core and thread of a run
     runs_per_gpu: int  # runs at once on each GPU
-    retries: int  # of a run that crashed, hung or ran out of memory; it goes on from its checkpoint
+    retries: int  # in a row without getting further, of a run that crashed, hung or ran out of memory
     hang_minutes: float  # without a step, after which a run is ended
     memory_gb: float | None  # most memory of a run, 10^9 bytes; null = what the machine has
 
@@ -270,7 +270,9 @@ class SuiteConfig:
             require(found is None or found > 0, key, found, "null or 1 and more")
         require(self.measure_seconds >= 0, "measure_seconds", self.measure_seconds, "0 or more")
         require(self.tasks is None or bool(self.tasks), "tasks", self.tasks, "null or one task and more")
-        require(self.budget is None or hours(self.budget) > 0, "budget", self.budget, 'null, or a time like "8h", "30min"')
+        require(
+            self.budget is None or hours(self.budget) > 0, "budget", self.budget, 'null, or a time like "8h", "30min"'
+        )
         part, parts = shard(self.shard)
         require(1 <= part <= parts, "shard", self.shard, 'null, or "i/n" with 1 <= i <= n')
 

@@ -13,6 +13,7 @@ from typing import Any
 KEPT = 2
 NAME = re.compile(r"resume-(\d+)-([0-9a-f]{16})\.pt")
 ASIDE = ".resume.pt.tmp"
+OF_MEMORY = ("allocate memory", "enough memory", "out of memory")  # of the words of Linux, PyTorch and CUDA
 
 
 class _Hashed:
@@ -86,10 +87,17 @@ def whole(run_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
                 raise ValueError("its content is not what was written")
             state = torch.load(path, weights_only=True, mmap=True)
         except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-            said = str(error).splitlines()[0]
-            print(f"warning: checkpoint {path} cannot be used ({said}); trying the one before it", file=sys.stderr)
+            pass_over(path, error)
             continue
         yield path, state
+
+
+def pass_over(path: Path, error: Exception) -> None:
+    """Say that a checkpoint is of no use. Raises: the error: if it is about memory, which says nothing about the file."""
+    if any(sign in str(error) for sign in OF_MEMORY):
+        raise error
+    said = str(error).splitlines()[0]
+    print(f"warning: checkpoint {path} cannot be used ({said}); trying the one before it", file=sys.stderr)
 
 
 def clear(run_dir: Path) -> None:

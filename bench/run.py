@@ -62,8 +62,7 @@ def _take_up(config: RunConfig, record: RunRecord) -> tuple[Session, dict[str, A
             record.begin(origin, state["step"], state["sizes"])
         except (ValueError, KeyError, RuntimeError) as error:
             made.close()
-            said = str(error).splitlines()[0]
-            print(f"warning: checkpoint {path} cannot be used ({said}); trying the one before it", file=sys.stderr)
+            checkpoint.pass_over(path, error)
             continue
         print(f"{record.path.name}: goes on from step {state['step']:,}", file=sys.stderr)
         return made, state

@@ -76,3 +76,14 @@ def test_clearing_leaves_everything_else(tmp_path):
     (tmp_path / "checkpoint.pt").write_text("")
     checkpoint.clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_memory_that_ran_out_does_not_make_a_checkpoint_useless(tmp_path, monkeypatch):
+    saved(tmp_path, 8)
+
+    def scarce(*_arguments, **_options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    monkeypatch.setattr(torch, "load", scarce)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        steps(tmp_path)

@@ -5,20 +5,24 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from command_line import block, call, parent_of, start, status, tiny_suite, wait_until
+from command_line import block, call, is_alive, parent_of, start, status, tiny_suite, wait_until
 
 from bench import run as running
-from bench import worker
+from bench import session, worker
 from bench.compose import compose, to_container, to_run_config, to_suite_config
 from bench.metrics import METRICS
 from bench.plan import expand
 
 pytestmark = pytest.mark.integration
+linux = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
 
+FREE = worker.Limits()
 SUITE = tiny_suite(
     block("instances", "garnet", 50, "hparams=default_exact"),
     block("da_full", "chain,CartPole-v1", 4096),
@@ -87,7 +91,7 @@ def test_training_on_a_finite_mdp_is_measured_exactly_at_every_version(forked):
 
 
 def test_measuring_a_run_exactly_does_not_change_it(forked, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "_trace", lambda *_: None)
+    monkeypatch.setattr(session, "_trace", lambda *_: None)
     composed = compose([*RUNS["chain"].overrides, "logger=none", f"store={tmp_path}"])
     run_dir, _ = running.run(to_run_config(composed), to_container(composed))
     assert not any(row["exact_return"] for row in measured(run_dir))
@@ -103,39 +107,131 @@ def server():
     return worker.context()
 
 
-def test_a_run_that_raises_leaves_its_last_log_line(server, tmp_path):
+def launched(server, log: Path, *arguments: str, limits: worker.Limits = FREE) -> worker.Forked:
+    return worker.launch(server, ["env=classic", "logger=none", *arguments], log, limits)
+
+
+def ended(process: worker.Forked) -> int:
+    wait_until(lambda: process.exitcode is not None, 120)
+    return process.exitcode
+
+
+def going(store: Path) -> Path:
+    """The only run of a store, once it goes."""
+    wait_until(lambda: [status(path).get("state") for path in (store / "runs").glob("*")] == ["running"])
+    return next((store / "runs").iterdir())
+
+
+def test_a_run_that_diverges_says_so_in_its_log_and_its_status_and_exits_with_1(server, tmp_path):
     log = tmp_path / "log.txt"
-    process = worker.launch(server, ["env=classic", "logger=none", f"store={tmp_path}", "algo.learning_rate=1e30"], log)
-    process.join(60)
-    assert process.exitcode == 1
+    assert ended(launched(server, log, f"store={tmp_path}", "algo.learning_rate=1e30")) == 1
+    (line,) = log.read_text().splitlines()
+    assert line.startswith("error: grad_norm is nan")
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert status(run_dir)["error"] == line.replace("error", "DivergedError", 1)
+
+
+@linux
+def test_a_run_that_raises_what_nobody_meant_leaves_its_traceback_and_exits_with_another_status(server, tmp_path):
+    log = tmp_path / "log.txt"
+    hungry = (f"store={tmp_path}", "steps=100_000_000", "algo.replay_capacity=12_500_000")
+    assert ended(launched(server, log, *hungry, limits=worker.Limits(memory_gb=1.5))) == worker.CRASHED
     lines = log.read_text().splitlines()
     assert "Traceback (most recent call last):" in lines
-    assert lines[-1].startswith("FloatingPointError: the gradient norm is")
+    assert "DefaultCPUAllocator" in lines[-1]
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert status(run_dir)["error"] == lines[-1]
 
 
 def test_a_refused_run_says_so_in_its_log_and_exits_with_2(server, tmp_path):
     log = tmp_path / "log.txt"
-    process = worker.launch(server, ["env=classic", "steps=0"], log)
-    process.join(60)
-    assert (process.exitcode, log.read_text()) == (2, "error: steps is 0; allowed: 1 agent step and more\n")
+    assert ended(launched(server, log, "steps=0")) == 2
+    assert log.read_text() == "error: steps is 0; allowed: 1 agent step and more\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
+def test_a_run_that_is_aborted_leaves_its_stack(server, tmp_path):
+    log = tmp_path / "log.txt"
+    process = launched(server, log, "steps=100_000_000", f"store={tmp_path}")
+    going(tmp_path)
+    process.send(signal.SIGABRT)
+    assert ended(process) == -signal.SIGABRT
+    said = log.read_text()
+    assert "Fatal Python error: Aborted" in said
+    assert "in _work" in said
+
+
+@linux
+def test_a_run_goes_within_its_limits_and_before_others_when_memory_runs_out(server, tmp_path):
+    limits = worker.Limits(threads=3, gpu="GPU-5", memory_gb=3.0)
+    process = launched(server, tmp_path / "log.txt", "steps=100_000_000", f"store={tmp_path}", limits=limits)
+    going(tmp_path)
+    proc = Path(f"/proc/{process.pid}")
+    assert (
+        int((proc / "oom_score_adj").read_text())
+        >= worker.OOM_SCORE
+        > int(Path("/proc/self/oom_score_adj").read_text())
+    )
+    (data,) = [line for line in (proc / "limits").read_text().splitlines() if line.startswith("Max data size")]
+    assert data.split()[3] == "3000000000"
+    assert os.getpgid(process.pid) == process.pid
+    process.send(signal.SIGKILL)
+    assert ended(process) == -signal.SIGKILL
+
+
+def test_limits_reach_what_is_loaded_and_started_in_the_run(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr(Path, "write_text", lambda *_: None)
+    worker._keep_to(worker.Limits(threads=3))
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("3", "3")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "before"
+    worker._keep_to(worker.Limits(gpu="1"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@linux
 def test_a_run_ends_with_the_server_that_forked_it_and_the_next_one_gets_another(server, tmp_path):
-    arguments = ["env=classic", "logger=none", "steps=1_000_000", f"store={tmp_path}"]
-    process = worker.launch(server, arguments, tmp_path / "log.txt")
-    assert process.daemon  # ended with this process whatever happens
-    wait_until(lambda: [status(path).get("state") for path in (tmp_path / "runs").glob("*")] == ["running"])
-    (run_dir,) = (tmp_path / "runs").iterdir()
+    process = launched(server, tmp_path / "log.txt", "steps=100_000_000", f"store={tmp_path}")
+    run_dir = going(tmp_path)
     os.kill(parent_of(process.pid), signal.SIGKILL)
-    wait_until(lambda: process.exitcode is not None, 10)
-    assert process.exitcode != 0
-    wait_until(lambda: status(run_dir)["state"] == "interrupted", 10)
-    again = worker.launch(server, ["env=classic", "steps=0"], tmp_path / "again.txt")
-    again.join(60)
-    assert again.exitcode == 2
+    assert ended(process) == worker.SERVER_GONE
+    assert not is_alive(process.pid)
+    assert status(run_dir)["state"] == "interrupted"
+    assert ended(launched(server, tmp_path / "again.txt", "steps=0")) == 2
+
+
+class Orphan(NamedTuple):
+    """A process whose server has ended before it."""
+
+    pid: int
+    exitcode: int = worker.SERVER_GONE
+
+
+@linux
+def test_a_run_that_outlives_its_server_is_not_taken_for_ended():
+    with subprocess.Popen(["sleep", "600"]) as sleeping:
+        process = worker.Forked(Orphan(sleeping.pid))
+        assert process.orphaned
+        assert process.exitcode is None
+        process.send(signal.SIGTERM)
+        assert sleeping.wait(60) == -signal.SIGTERM
+    assert not process.orphaned
+    assert process.exitcode == worker.SERVER_GONE
+
+
+@linux
+def test_a_process_that_got_the_number_of_a_run_is_not_taken_for_it(monkeypatch):
+    process = worker.Forked(Orphan(os.getpid()))
+    assert process.orphaned
+    monkeypatch.setattr(process, "_birth", "another time")
+    assert not process.orphaned
+
+
+def test_a_signal_to_a_run_that_has_ended_reaches_no_other_process(server, tmp_path, monkeypatch):
+    process = launched(server, tmp_path / "log.txt", "steps=0")
+    ended(process)
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("somebody was killed"))
+    process.send(signal.SIGKILL)
 
 
 def test_a_run_by_hand_has_no_parent_to_wait_for(monkeypatch):
