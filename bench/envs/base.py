@@ -1,9 +1,12 @@
 """What every environment looks like to the loop: a batch of B sub-environments stepped together."""
 
 import hashlib
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Step(NamedTuple):
@@ -75,6 +78,13 @@ def check_actions(actions: np.ndarray, num_envs: int, num_actions: int) -> np.nd
     if actions.min() < 0 or actions.max() >= num_actions:
         raise ValueError(f"{allowed}, got {actions.min()} to {actions.max()}")
     return actions
+
+
+def to_tensor(array: np.ndarray) -> "Tensor":
+    """A copy, as states hold arrays."""
+    import torch  # here, because plans name tasks without it
+
+    return torch.from_numpy(array.copy())
 
 
 def fingerprint(obs: np.ndarray) -> str:

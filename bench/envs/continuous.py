@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from bench.env_config import ContinuousConfig
-from bench.envs import rewards
 from bench.envs.base import Step, fingerprint, require_own, require_same
 from bench.envs.tape import Player, Tape, random_state
 from bench.errors import RunError
@@ -63,6 +62,8 @@ class ContinuousVecEnv:
             obs_size: n, numbers per observation.
             low, high: `[d]`, finite range of the actions.
         """
+        from bench.envs import rewards  # here, because it imports PyTorch, and plans name tasks without it
+
         self.task = config.task
         self.num_envs = len(simulators)
         self._of = {

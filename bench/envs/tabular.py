@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from bench.env_config import TabularConfig
 from bench.envs import landscapes
 from bench.envs import mdp_builders as builders
-from bench.envs.base import Step, check_actions, fingerprint, require_own, require_same
+from bench.envs.base import Step, check_actions, fingerprint, require_own, require_same, to_tensor
 from bench.envs.mdp import MDP
 from bench.envs.tape import random_state, set_random_state
 from bench.errors import UserError
@@ -116,10 +115,10 @@ class TabularVecEnv:
             "of": self._of(),
             "obs": fingerprint(self._one_hot[self.states]),
             "generators": [random_state(rng) for rng in self._generators],
-            "uniforms": torch.from_numpy(self._uniforms.copy()),
+            "uniforms": to_tensor(self._uniforms),
             "cursor": self._cursor,
             "elapsed": self._elapsed,
-            "states": torch.from_numpy(self.states.copy()),
+            "states": to_tensor(self.states),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> np.ndarray:

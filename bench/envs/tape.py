@@ -7,7 +7,8 @@ nothing is copied from it: the episode, a few thousand steps at most, is played 
 from typing import Any, Protocol
 
 import numpy as np
-import torch
+
+from bench.envs.base import to_tensor
 
 Random = np.random.Generator | np.random.RandomState
 KEPT = 4096  # steps, after which those before all present episodes are forgotten
@@ -37,7 +38,7 @@ def random_state(random: Random) -> dict[str, Any]:
     if isinstance(random, np.random.Generator):
         return dict(random.bit_generator.state)
     state: Any = random.get_state(legacy=False)
-    return {**state, "state": {**state["state"], "key": torch.from_numpy(state["state"]["key"].astype(np.int64))}}
+    return {**state, "state": {**state["state"], "key": to_tensor(state["state"]["key"].astype(np.int64))}}
 
 
 def set_random_state(random: Random, state: dict[str, Any]) -> None:
@@ -75,7 +76,7 @@ class Tape:
         return {
             "starts": list(self._starts),
             "began": [began - first for began in self._began],
-            "rows": torch.from_numpy(np.array(self._rows[first:])),
+            "rows": to_tensor(np.array(self._rows[first:])),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ class ScriptedEmulator:
 
     def reset(self, *, seed: np.ndarray | None = None, options: dict[str, np.ndarray] | None = None) -> Any:
         mask = np.ones(self.num_envs, dtype=bool) if options is None else options["reset_mask"]
-        if options is not None:
+        if seed is None:
             self.masks.append(mask.tolist())
         self._restart(mask)
         return self._obs(), self._info()

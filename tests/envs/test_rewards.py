@@ -134,7 +134,7 @@ def test_an_environment_pays_by_its_scheme_and_scores_stay_dense(name):
         ("env.reward_quantum=inf", "env.reward_quantum=1e3", "env.reward_quantum is inf; allowed: a number above 0"),
         ("env.reward_quantum=nan", "env.reward_quantum=2", "env.reward_quantum is nan; allowed: a number above 0"),
         ("env.evaluation.every=-1", "env.evaluation.every=0", "env.evaluation.every is -1; allowed: 0 (never) and"),
-        ("env.evaluation.episodes=0", "env.evaluation.episodes=1", "env.evaluation.episodes is 0; allowed: a number"),
+        ("env.evaluation.episodes=0", "env.evaluation.episodes=1", "env.evaluation.episodes is 0; allowed: 1 to 4096"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(override, fine, says):
