@@ -13,7 +13,7 @@ CHECKS := $(subst $(space),$(comma),$(NAMES))
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow lint check reproduce-atari reproduce-mujoco reproduce report clean
+.PHONY: help setup test test-slow test-slurm faults lint check reproduce-atari reproduce-mujoco reproduce report clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -30,6 +30,13 @@ test: $(READY) ## unit and integration tests, a few minutes
 
 test-slow: $(READY) ## learning to a known optimum, under an hour
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-slurm: $(READY) ## runs on a real Slurm of one node, set up from Debian's packages and taken down (root, 15 minutes)
+	$(BIN)/python -m pytest -m slurm tests/slurm
+
+faults: $(READY) ## kills, torn files, full disks and whatever else may happen; a table of what survived (40 minutes)
+	$(BIN)/python -m tests.faults --out $(or $(OUT),results/faults/campaign.md)
+	$(BIN)/python -m tests.faults.mutations --count 2000 --seed 0
 
 lint: $(READY) ## style, format and types
 	$(BIN)/ruff check .

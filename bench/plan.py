@@ -89,7 +89,7 @@ class Plan:
         """
         content = self.content()
         if self.path.exists():
-            self._require_unchanged(json.loads(self.path.read_text()), content)
+            self._require_unchanged(_read(self.path), content)
         try:
             write_atomically(self.path, json.dumps(content, indent=1))
         except OSError as error:
@@ -119,6 +119,17 @@ class Plan:
                 f"{lost} of the runs that {self.path} plans are no longer in {name}, of which {made} runs were made; "
                 "restore the check, or use another store"
             )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A frozen plan. Errors: `UserError`: it is none."""
+    try:
+        plan = json.loads(path.read_text())
+        if plan.keys() >= {"check", "runs"}:
+            return dict(plan)
+    except (ValueError, AttributeError):
+        pass
+    raise UserError(f"{path} is not a plan that can be read; restore it, or remove it to freeze the claims anew")
 
 
 def expand(suite: SuiteConfig) -> Plan:

@@ -16,6 +16,7 @@ from bench.env_config import ContinuousConfig
 from bench.envs.base import VecEnv
 from bench.envs.tabular import TabularVecEnv
 from bench.episodes import Episode, EpisodeCounter
+from bench.errors import DivergedError
 from bench.evaluate import Evaluator
 from bench.exact.trace import Trace
 from bench.loop import Agent, Position, interact
@@ -73,6 +74,12 @@ class Training:
 
     def __iter__(self) -> Iterator[Progress]:
         """See `Session`."""
+        try:
+            yield from self._steps()
+        except FloatingPointError as error:
+            raise DivergedError(str(error)) from None
+
+    def _steps(self) -> Iterator[Progress]:
         seeds = seeding.env_seeds(self.config.seed, self.env.num_envs)
         for event in interact(self.env, self.agent, seeds, self.config.steps, self.position):
             count = event.generated
@@ -101,17 +108,13 @@ class Training:
             "trace": self.trace.state_dict() if self.trace else None,
             "evaluator": self.evaluator.state_dict() if self.evaluator else None,
             "generated": self.position.generated,
-            "obs": torch.from_numpy(self.position.obs.copy()),
             "start": torch.from_numpy(self.position.start.copy()),
             "learnt": self.learnt,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Session`."""
-        obs = self.env.load_state_dict(state["env"])
-        position = Position(state["generated"], state["obs"].numpy(), state["start"].numpy())
-        if obs.tobytes() != position.obs.tobytes():
-            raise ValueError("the environments do not come back to the observations that were saved with them")
+        obs = self.env.load_state_dict(state["env"])  # which refuses to come back to another observation
         self.agent.load_state_dict(state["agent"])
         self.games.load_state_dict(state["games"])
         self.coverage.load_state_dict(state["coverage"])
@@ -119,7 +122,8 @@ class Training:
             self.trace.load_state_dict(state["trace"])
         if self.evaluator:
             self.evaluator.load_state_dict(state["evaluator"])
-        self.position, self.learnt = position, state["learnt"]
+        self.position = Position(state["generated"], obs, state["start"].numpy())
+        self.learnt = state["learnt"]
 
     def result(self) -> dict[str, Any] | None:
         """See `Session`."""
@@ -146,7 +150,7 @@ class Computation:
 
     def __iter__(self) -> Iterator[Progress]:
         """See `Session`."""
-        for row in exact.program(self.config.algo.name)(self.config):
+        for row in exact.rows(self.config):
             self.digest.update(json.dumps(row, sort_keys=True).encode())
             yield Progress(int(row["step"]), [], row)
 

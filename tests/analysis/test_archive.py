@@ -253,6 +253,71 @@ def test_a_damaged_gzip_is_one_sentence(copy: Path, capsys: pytest.CaptureFixtur
     one_sentence(capsys, "episodes.csv.gz cannot be read: ")
 
 
+def one_sentence(capsys: pytest.CaptureFixture[str], said: str) -> None:
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_scale_that_is_not_planned_is_refused_by_archive_and_by_pack(
+    packed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["archive", "check=multi_step", f"store={packed[0]}", f"results={tmp_path}", "scale=gpu"]
+    assert cli.main(command) == 2
+    one_sentence(capsys, "holds no plan of multi_step at scale gpu; there is: cpu")
+    with pytest.raises(UserError, match="no plan of multi_step at scale gpu"):
+        evidence.pack(packed[0], "multi_step", "gpu", tmp_path)
+
+
+def test_packed_results_are_no_store_to_pack(
+    packed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["archive", "check=multi_step", f"store={packed[1]}", f"results={tmp_path}", "scale=cpu"]
+    assert cli.main(command) == 2
+    one_sentence(capsys, "holds packed results; archive packs the runs of a store")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "verdicts.json cannot be read: No such file"),
+        ('{"claims": [', "verdicts.json cannot be read: "),
+        ("[]", "verdicts.json lacks claims"),
+        ("{}", "verdicts.json lacks claims"),
+        ('{"claims": [{"id": "d"}]}', "verdicts.json holds a claim without its id or verdict"),
+    ],
+)
+def test_verdicts_that_a_killed_archive_left_out_or_torn_are_one_sentence(
+    packed: tuple[Path, Path], copy: Path, content: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / FOLDER / "verdicts.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert confirm(packed[0], copy) == 2
+    one_sentence(capsys, said)
+
+
+@pytest.mark.parametrize(("name", "content"), [("configs.json", b"[]"), ("manifests.json", b"{}")])
+def test_a_pack_without_its_parts_is_one_sentence(
+    copy: Path, name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / FOLDER / name).write_bytes(content)
+    assert cli.main(["verdict", "check=all", f"results={copy}", f"out={copy.parent}"]) == 2
+    one_sentence(capsys, f"{name} lacks ")
+
+
+def test_a_damaged_gzip_is_one_sentence(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copy / FOLDER / "episodes.csv.gz"
+    content = bytearray(path.read_bytes())
+    content[40:60] = b"\xff" * 20
+    path.write_bytes(bytes(content))
+    assert cli.main(["verdict", "check=all", f"results={copy}", f"out={copy.parent}"]) == 2
+    one_sentence(capsys, "episodes.csv.gz cannot be read: ")
+
+
 def test_nothing_of_the_machine_is_packed(packed: tuple[Path, Path]) -> None:
     for path in (packed[1] / FOLDER).glob("*.json"):
         assert "/somewhere" not in path.read_text()

@@ -269,3 +269,40 @@ def test_an_empty_configuration_is_the_wrong_one_not_a_traceback(tmp_path: Path)
     content = make(tmp_path)
     (tmp_path / content["runs"][0]["run_dir"] / "config.yaml").write_text("")
     assert runs_of(tmp_path).loc[0, "error"] == "config.yaml says seed None, the plan says 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("episodes.csv", b"step,return,length,env,truncated,lives\n500,1,5,0,0,0\n900,1,5,0,0,0,7\n", "cannot be read"),
+        ("episodes.csv", b"step,return,length,env,truncated,lives\n500,1,5,0,0,0,7\n", "more values than columns"),
+        ("episodes.csv", b"step,return,length,env,truncated,lives\n\0\0\0\n900,1,5,0,0,0\n", "a step that is not a num"),
+        ("episodes.csv", b"step,return,length,env,truncated,lives\n900,1,five,0,0,0\n", "a length that is not a num"),
+        ("metrics.csv", b"step,delta2\n5,\xff\n", "cannot be read"),
+        ("metrics.csv", b'step,delta2\n5,"1\n', "cannot be read"),
+        ("metrics.csv", b"step,delta2\n5,0.1\n6,abc\n", "a delta2 that is not a number"),
+        ("config.yaml", b"- seed\n", "is no mapping"),
+        ("config.yaml", b"env: Qbert\n", "env is no mapping"),
+        ("config.yaml", b"seed: \xff\n", "not valid YAML"),
+        ("status.json", b"[]", "is no mapping"),
+        ("status.json", b"null", "is no mapping"),
+        ("status.json", b'{"state": "done", "step": "1000"}', "step '1000' is no number"),
+        ("status.json", b"\xff", "not valid JSON"),
+        ("manifest.json", b"7", "is no mapping"),
+    ],
+)
+def test_one_damaged_file_fails_its_run_and_no_other(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    plan_content = make(tmp_path)
+    (tmp_path / plan_content["runs"][0]["run_dir"] / name).write_bytes(content)
+    store = load.load_store(tmp_path, plan.read_plan(tmp_path, "multi_step", "gpu"))
+    assert store.runs["state"].tolist() == ["failed", "done", "done", "done"]
+    assert name in store.runs.loc[0, "error"]
+    assert said in store.runs.loc[0, "error"]
+    assert "\n" not in store.runs.loc[0, "error"]
+    assert score_runs(store, run_curves(store))["score"].notna().tolist() == [False, True, True, True]
+
+
+def test_an_empty_configuration_is_the_wrong_one_not_a_traceback(tmp_path: Path) -> None:
+    content = make(tmp_path)
+    (tmp_path / content["runs"][0]["run_dir"] / "config.yaml").write_text("")
+    assert runs_of(tmp_path).loc[0, "error"] == "config.yaml says seed None, the plan says 0"

@@ -238,9 +238,9 @@ def test_a_crash_inside_a_multirun_is_recorded_and_stops_no_other_run(tmp_path):
     assert result.returncode == 1
     found = {status(path)["state"]: path for path in (tmp_path / "store/runs").iterdir()}
     assert found.keys() == {"failed", "done"}
-    assert "FloatingPointError" in status(found["failed"])["error"]
+    assert "DivergedError" in status(found["failed"])["error"]
     assert result.stdout.splitlines() == [str(found["done"].relative_to(tmp_path))]
-    assert "FloatingPointError" in result.stderr
+    assert "DivergedError" in result.stderr
 
 
 def test_a_refusal_inside_a_multirun_is_one_sentence_and_stops_no_other_run(tmp_path):

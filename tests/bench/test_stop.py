@@ -8,13 +8,21 @@ from bench.stop import SIGNALS, listening
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_is_a_wish_and_the_second_an_order(number):
+def test_the_first_signal_is_a_wish_and_a_second_ctrl_c_an_order(number):
     with listening() as stop:
         assert stop.wish == ""
         os.kill(os.getpid(), number)
         assert stop.wish == number.name
         with pytest.raises(KeyboardInterrupt, match=f"after {number.name}"):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_cluster_and_a_suite_that_ask_again_do_not_break_off_what_is_being_saved(number):
+    with listening() as stop:
+        for asked in (number, signal.SIGTERM, signal.SIGUSR2):
+            os.kill(os.getpid(), asked)
+            assert stop.wish == number.name
 
 
 def test_handlers_are_put_back():
