@@ -142,7 +142,9 @@ def command_pattern(command: str) -> str:
     """A run's command without its seed and without where files went."""
     words = [re.sub(r"^seed=\d+$", "seed=SEED", word) for word in shlex.split(command)]
     words = [Path(word).name if word.startswith("/") else word for word in words]
-    return shlex.join(word for word in words if not re.match(r"(store|run_dir|checkpoint_minutes|logger(\.\w+)?)=", word))
+    return shlex.join(
+        word for word in words if not re.match(r"(store|run_dir|checkpoint_minutes|logger(\.\w+)?)=", word)
+    )
 
 
 def _origin(manifest: dict[str, Any]) -> dict[str, Any]:

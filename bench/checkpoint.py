@@ -93,7 +93,7 @@ def whole(run_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def pass_over(path: Path, error: Exception) -> None:
-    """Say that a checkpoint is of no use. Raises: the error: if it is about memory, which says nothing about the file."""
+    """Say that a checkpoint is of no use. Raises: the error, if it is about memory and so not about the file."""
     if any(sign in str(error) for sign in OF_MEMORY):
         raise error
     said = str(error).splitlines()[0]

@@ -23,7 +23,10 @@ SCHEMAS = "config"  # ending of the modules that hold them
 
 @cache
 def digest(algo: str, suite: str) -> str:
-    """SHA-256 over the modules that a run of this algorithm on this suite computes with. Args: keys of ALGOS or PROGRAMS, and of SUITES."""
+    """SHA-256 over the modules that a run computes with.
+
+    Args: algo: key of ALGOS or PROGRAMS; suite: of SUITES.
+    """
     roots = [(ALGOS | PROGRAMS)[algo].partition(":")[0], SUITES[suite], *TIES]
     total = hashlib.sha256()
     for module in sorted(reached(roots)):

@@ -171,38 +171,3 @@ def test_of_two_runs_of_one_seed_the_longer_is_kept_whole(tmp_path: Path) -> Non
         assert np.diff(curve["step"].to_numpy(float)) == pytest.approx(560_000)
     assert found.scores["score"].tolist() == [2.0, 2.0]
     assert found.notes == []  # the short runs are not in it
-
-
-def test_a_variant_of_the_method_does_not_stand_for_it(tmp_path: Path) -> None:
-    content = synth.make_plan(["da_full", "da_full_cd1"], ["Qbert"], 1, [], steps=25_200_000)
-    variant = synth.config("da_full", "Qbert", 0)
-    variant["algo"] |= {"c_d": 1.0, "divergence": "kl"}
-    content["reference_config"]["da_full"]["algo"] |= {"c_d": 0.5, "divergence": "kl"}
-    content["reference_config"]["da_full_cd1"] = {key: variant[key] for key in ("algo", "env")}
-    synth.write_plan(tmp_path, content)
-    for run in content["runs"]:
-        algo = dict(content["reference_config"][run["arm"]]["algo"])
-        score = 900.0 if run["arm"] == "da_full_cd1" else 500.0
-        games = [(step, score) for step in range(504_000, 25_200_001, 504_000)]
-        synth.write_run(tmp_path, run, games, config_changes={"algo": algo})
-    found = figures.our_runs(tmp_path, 3)
-    assert found.mean("Qbert", "PPO+DA") == 500.0
-    assert found.curves["score"].unique() == [500.0]
-    assert found.notes == [
-        "Runs of multi_step, scale gpu (da_full_cd1), are left out as not comparable: algo.c_d differ."
-    ]
-
-
-def test_of_two_runs_of_one_seed_the_longer_is_kept_whole(tmp_path: Path) -> None:
-    for name, steps, score in (("dapo_reported", 25_000_000, 1.0), ("multi_step", 56_000_000, 2.0)):
-        content = synth.make_plan(["ppo", "da_full"], ["Qbert"], 1, [], steps=steps, name=name)
-        for run in content["runs"]:
-            run["run_dir"] += name
-            synth.write_run(tmp_path, run, [(step, score) for step in range(steps // 50, steps + 1, steps // 50)])
-        synth.write_plan(tmp_path, content)
-    found = figures.our_runs(tmp_path, 2)
-    assert found.curves["score"].unique() == [2.0]
-    for _, curve in found.curves.groupby("method"):
-        assert np.diff(curve["step"].to_numpy(float)) == pytest.approx(560_000)
-    assert found.scores["score"].tolist() == [2.0, 2.0]
-    assert found.notes == []  # the short runs are not in it

@@ -32,7 +32,7 @@ CASES = {
     "sac on Pendulum": ("algo=sac env=mujoco env.task=InvertedPendulum-v5 algo.random_steps=300 steps=1000", 3),
     "dapo with LSTM on Breakout": ("algo=dapo hparams=dapo_cpu env=atari env.task=Breakout steps=1200", 2),
     "ppo with sticky actions": (
-        "algo=ppo hparams=dapo_cpu env=atari env.task=Pong env/protocol=machado2018 steps=1200 algo.diagnostics_every=0",
+        "algo=ppo hparams=dapo_cpu env=atari env.task=Pong env/protocol=machado2018 steps=1200",
         2,
     ),
 }
@@ -55,7 +55,7 @@ def follow(made, until=None):
     for progress in made:
         found += [progress.row] if progress.row else []
         found += progress.episodes
-        if until and progress.count >= until:
+        if until and progress.done >= until:
             break
     return found
 
@@ -90,6 +90,6 @@ def test_a_state_that_leads_to_another_observation_is_refused():
 
 
 def test_an_exact_program_begins_anew():
-    made = session.make(to_run_config(compose("algo=proposition1 env=exact steps=10 logger=none".split())))
+    made = session.make(to_run_config(compose(["algo=proposition1", "env=exact", "steps=10", "logger=none"])))
     assert len(follow(made)) == 10
     assert made.state_dict() is None

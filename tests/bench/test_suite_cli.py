@@ -24,9 +24,8 @@ from command_line import (
 from filelock import FileLock
 from test_compose import presets
 
-from bench import checkpoint
+from bench import checkpoint, suite
 from bench import execute as executing
-from bench import suite
 from bench.compose import compose, to_suite_config
 from bench.plan import expand
 
@@ -44,6 +43,10 @@ QUOTED = "store='" + STORE.replace("'", "\\'") + "'"
 
 def planned(overrides):
     return {run.arm: run for run in expand(to_suite_config(compose(overrides, "suite"))).runs}
+
+
+def planned_all(overrides):
+    return {run.hash for run in expand(to_suite_config(compose(overrides, "suite"))).runs}
 
 
 RUNS = planned(SUITE)
@@ -103,7 +106,7 @@ def test_the_exit_status_and_the_words_say_that_runs_failed(first):
 
 
 def test_the_output_of_a_run_is_in_its_log(store, first):
-    assert "Traceback" in (store / RUNS["da_1step"].run_dir / "log.txt").read_text()
+    assert "error: grad_norm is nan" in (store / RUNS["da_1step"].run_dir / "log.txt").read_text()
 
 
 def test_every_run_computed_the_hash_that_was_planned(store, first):
@@ -160,10 +163,11 @@ def test_a_suite_with_everything_done_trains_nothing(place, store, second):
 
 
 def test_the_plan_counts_what_is_done_and_estimates_the_rest(say, store, second):
-    shown = say("plan", *SUITE, QUOTED)
-    assert "3 runs: 2 done, 1 failed" in shown
-    assert "8,192 steps left, about" in shown
-    assert "at most one to judge by: no interval" in shown
+    shown = say("plan", *SUITE, QUOTED, "measure_seconds=0")
+    row = next(line for line in shown.splitlines() if line.strip().startswith("multi_step  "))
+    assert "2 done, 1 failed" in row
+    assert "8,192" in row
+    assert "Scale smoke decides nothing" in shown
 
 
 def test_a_run_that_another_process_holds_is_shown_as_running(say, store, second):
@@ -196,10 +200,28 @@ def test_a_run_that_two_checks_share_is_made_once(tmp_path, monkeypatch, capsys)
     for check in ("multi_step", "bias_bound"):
         plan = json.loads((tmp_path / f"checks/{check}/smoke.json").read_text())
         assert {run["run_dir"] for run in plan["runs"]} == {run.run_dir for run in made}
-    assert suite.main(["plan", *arguments]) == 0
+    assert suite.main(["plan", *arguments, "measure_seconds=0"]) == 0
     said = capsys.readouterr().out
-    assert said.count("arms: ppo, da_full") == 2
-    assert "2 runs: 2 missing\n8,192 steps left" in said
+    assert said.count("ppo, da_full on CartPole-v1") == 2
+
+
+def test_the_parts_of_a_plan_are_the_plan_each_run_in_one_of_them(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(executing, "execute", lambda runs, *_: made.append([run.hash for run in runs]) or [])
+    arguments = [*tiny_suite(block("ppo,da_full", "CartPole-v1", 4096, seeds=5))]
+    for part in ("1/3", "2/3", "3/3"):
+        assert suite.main(["run", *arguments, f"store={tmp_path / part[0]}", "--shard", part]) == 0
+    assert suite.main(["run", *arguments, f"store={tmp_path / 'all'}"]) == 0
+    *parts, everything = made
+    assert sorted(hash for part in parts for hash in part) == sorted(everything)
+    assert sorted(map(len, parts)) == [3, 3, 4]
+
+
+def test_more_seeds_are_new_runs_and_the_old_ones_stay():
+    few, more = planned_all([*SUITE, "seeds=2"]), planned_all([*SUITE, "seeds=5"])
+    assert few < more
+    assert len(more) == 15
 
 
 def test_all_means_every_check(monkeypatch):
@@ -308,7 +330,7 @@ def test_a_scale_that_needs_a_gpu_is_refused_where_there_is_none(tmp_path):
 def test_help_is_printed(capsys, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert suite.main(["plan", "--help"]) == 0
-    assert capsys.readouterr().out.startswith("usage: python -m bench.suite plan|run|status")
+    assert capsys.readouterr().out.startswith("usage:\n  python -m bench.suite plan ")
 
 
 def test_a_failed_run_cannot_be_planned_away(place, store, first):

@@ -1,4 +1,4 @@
-"""The fault campaign: python -m tests.faults [--kills 104] [--seed 0] [--out FILE]. Exit status 1 if anything was lost."""
+"""The fault campaign: python -m tests.faults [--kills 104] [--seed 0] [--out FILE]. Exit status 1: a loss."""
 
 import argparse
 import platform
@@ -60,8 +60,8 @@ def main() -> int:
             rows.append(row)
             print(f"{row.survived} of {row.tried} survived: {row.fault}. {row.note}", file=sys.stderr, flush=True)
     said = (
-        f"# Faults tried\n\n`make faults`: {asked.kills} kills at random moments with seed {asked.seed}, then one fault "
-        f"at a time, on {platform.processor() or platform.machine()} under Python {platform.python_version()}, in "
+        f"# Faults tried\n\n`make faults`: {asked.kills} kills at random moments (seed {asked.seed}), then one "
+        f"fault at a time, on {platform.processor() or platform.machine()} under Python {platform.python_version()}, in "
         f"{(time.monotonic() - began) / 60:.0f} minutes. Survived: parameters, episodes.csv and metrics.csv (without "
         "its wall clock) are those of the unbroken run, or the fault was refused in one sentence and nothing was lost."
         "\n\n"

@@ -17,7 +17,7 @@ CASES = {
     "dapo, exact, on a finite MDP": "algo=dapo env=tabular env.task=four_rooms algo.estimator=exact steps=8192",
     "ppo on Hopper": "algo=on_policy learner=ppo hparams=on_policy_cpu env=mujoco env.task=Hopper-v5 steps=12288",
     "dpo on Hopper": "algo=dpo learner=ppo hparams=dpo_cpu env=mujoco env.task=Hopper-v5 steps=2560",
-    "dpo (TRPO) on CartPole": "algo=dpo learner=trpo hparams=dpo_cpu_discrete env=classic env.task=CartPole-v1 steps=3072",
+    "dpo (TRPO) on CartPole": "algo=dpo learner=trpo hparams=dpo_cpu_discrete env=classic steps=3072",
     "ppo on Breakout": "algo=ppo hparams=dapo_cpu env=atari env.task=Breakout algo.diagnostics_every=0 steps=2048",
     "dapo with LSTM on DoubleDunk": "algo=dapo hparams=dapo_cpu env=atari env.task=DoubleDunk steps=1024",
 }

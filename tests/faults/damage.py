@@ -154,9 +154,7 @@ def _read_only(disk: Path, expected: Outcome) -> Row:
     kill(process, signal.SIGKILL)
     _remount(disk, "ro")
     words = [*CASES[CASE].split(), "logger=none", f"run_dir='{run_dir}'"]
-    refused = subprocess.run(
-        [sys.executable, "-m", "bench", *words], capture_output=True, text=True, check=False
-    )
+    refused = subprocess.run([sys.executable, "-m", "bench", *words], capture_output=True, text=True, check=False)
     _remount(disk, "rw")
     found = finish(CASE, run_dir)
     sentence = refused.returncode == 2 and refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1

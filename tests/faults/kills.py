@@ -13,7 +13,7 @@ LIVES_SECONDS = 3.0  # that an attempt lives at most
 
 
 def random_kills(place: Path, case: str, kills: int, dice: random.Random) -> Row:
-    """Kill the run so many times, beginning another when it ends before, and compare every end with the unbroken run."""
+    """Kill the run so many times, beginning another when it ends before; every end must be that of the unbroken run."""
     expected = finish(case, place / "unbroken")
     assert isinstance(expected, Outcome), expected
     survived = lost = rounds = 0

@@ -74,7 +74,7 @@ def _key(rng: random.Random, base: Base) -> str:
 
 def _names(key: str) -> set[str]:
     """What a sentence may call it: a suite is chosen, and spoken of, as env=..., an algorithm as algo=..."""
-    spoken = {"env.suite": {"env"}, "algo.name": {"algo"}}
+    spoken = {"env.suite": {"env"}, "algo.name": {"algo"}, "algo.learner.name": {"learner"}}
     return {key, key.rpartition(".")[2]} | spoken.get(key, set())
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of fault: how often it was tried, how often the result was that of an unbroken run, and how often not."""
+    """One kind of fault: how often it was tried, and how often the result was that of an unbroken run, or not."""
 
     fault: str
     tried: int

@@ -23,27 +23,28 @@ WORDS = [
     *("str(1)", "float(x)", "bool(2)", "tag(a,1)", "json_str({a:1})", "nope(1)", "extend_list(1)"),
     *(".", "..", "../x", "-", "--", "#", "%", "@", "a@b", "~", "!", "a:b", "'\\'", "\\", "'", '"', "a" * 300),
 ]
-LISTS = ["[]", "[1,2]", "[0]", "[-1]", "[1.5]", "[a]", "[null]", "[[1]]", "[1e30]", "[nan]", "[0.5,x]", "[1,", "[64,64]"]
+LISTS = ["[]", "[1,2]", "[0]", "[-1]", "[1.5]", "[a]", "[null]", "[[1]]", "[1e30]", "[nan]", "[0.5,x]", "[1,", "[64]"]
 GROUPED = ["{}", "{a:1}", "{a:{b:1}}", "{1:2}", "{a:", "{name:dapo}"]
 SCALARS = ["1", "0", "-1", "abc", "null", "true", "1e30", "nan", "''", "[]", "{}", "[1]", "0.5", "a,b", "${nope}", ""]
 
 GROUPS = ("algo", "algo/released", "env", "env/protocol", "env/evaluation", "hparams", "learner", "logger")
-PATHS = ["../x", "../algo/dapo", "../../conf/algo/dapo", "/etc/passwd", "for/a2c_classic", "./dapo", "dapo.yaml", "dapo/"]
+PATHS = ["../x", "../algo/dapo", "../../conf/algo/dapo", "/etc/passwd", "for/a2c_classic", "./dapo", "dapo.yaml"]
 PLACES = [
     *("file", "file/x", "folder", "folder/new", "loop", "broken", "new", "new/deep/er", "/proc/nope", "/dev/null"),
-    *("/dev/null/x", "/sys/x", "''", "' '", ".", "./.", "./new/../other", "'a b/c'", "'a=b'", "'a,b'", "ünï", "'new\nline'"),
-    *("x" * 300, "/".join(["deep"] * 60), "'~'", "~", "null", "[]", "'[x]'", "${seed}", "'%s'", "'#'", "'-rf'", "../beside"),
+    *("/dev/null/x", "/sys/x", "''", "' '", ".", "./.", "./new/../other", "'a b/c'", "'a=b'", "'a,b'"),
+    *("ünï", "'new\nline'", "x" * 300, "/".join(["deep"] * 60), "'~'", "~", "null", "[]", "'[x]'", "${seed}"),
+    *("'%s'", "'#'", "'-rf'", "../beside"),
 ]
 FLAGS = [
     *("-m", "--multirun", "--cfg", "--cfg=job", "-c=all", "--help", "-h", "--hydra-help", "--version", "--resolve"),
     *("--info", "--info=all", "--info=nope", "--run", "-r", "--package=algo", "-p=x", "--config-name=suite", "-cn=x"),
     *("--config-path=/tmp", "-cp=conf", "--config-dir=.", "-cd=nope", "--experimental-rerun=x", "--shell-completion"),
-    *("-sc", "--nope", "--", "-", "-x", "hydra.run.dir=new", "hydra.run.dir=file", "hydra.run.dir=''", "hydra.sweep.dir=s"),
-    *("hydra.job.chdir=true", "hydra.output_subdir=sub", "hydra.verbose=true", "hydra.verbose=nope", "hydra.mode=MULTIRUN"),
-    *("hydra.mode=nope", "hydra.nope=1", "+hydra.nope=1", "hydra=1", "hydra={}", "~hydra", "hydra/launcher=nope"),
-    *("hydra/launcher=basic", "hydra/sweeper=nope", "hydra/job_logging=default", "hydra/hydra_logging=nope"),
-    *("hydra.searchpath=[nope]", "hydra.searchpath=nope", "hydra.job.name=x", "hydra.job.env_set.A=1", "hydra/help=nope"),
-    *("+hydra.callbacks.a._target_=nope", "hydra.launcher._target_=nope", "hydra.sweep.subdir=x", "hydra/output=x"),
+    *("-sc", "--nope", "--", "-", "-x", "hydra.run.dir=new", "hydra.run.dir=file", "hydra.run.dir=''"),
+    *("hydra.sweep.dir=s", "hydra.job.chdir=true", "hydra.output_subdir=sub", "hydra.verbose=true", "hydra.verbose=nope"),
+    *("hydra.mode=MULTIRUN", "hydra.mode=nope", "hydra.nope=1", "+hydra.nope=1", "hydra=1", "hydra={}", "~hydra"),
+    *("hydra/launcher=nope", "hydra/launcher=basic", "hydra/sweeper=nope", "hydra/job_logging=default", "hydra/output=x"),
+    *("hydra/hydra_logging=nope", "hydra.searchpath=[nope]", "hydra.searchpath=nope", "hydra.job.name=x", "hydra/help=nope"),
+    *("hydra.job.env_set.A=1", "+hydra.callbacks.a._target_=nope", "hydra.launcher._target_=nope", "hydra.sweep.subdir=x"),
     *("hydra.job.config.override_dirname.kv_sep=1", "hydra.runtime.cwd=x", "hydra.sweeper.max_batch_size=x"),
     *("hydra.sweeper.params={seed:1}", "hydra.sweeper.params={nope:'1,2'}", "hydra.job_logging.root.level=DEBUG"),
 ]
