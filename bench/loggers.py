@@ -14,13 +14,11 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench.compose import identity
 from bench.config import LoggerConfig
 from bench.episodes import Episode
-from bench.metrics import METRICS
+from bench.wandb_mirror import WandbMirror
 
 RECENT_GAMES = 20
-FINISH_SECONDS = 60.0  # for what is not uploaded when the run ends; by default W&B waits for a dead network for days
 LINE_SECONDS = 30.0  # between two lines where there is no terminal to draw a bar on
 
 
@@ -82,6 +80,9 @@ class Mirror(Protocol):
     def episode(self, episode: Episode) -> None:
         """Mirror a row of episodes.csv."""
 
+    def position(self) -> dict[str, Any]:
+        """What a resumed run hands back to go on in the same mirror, as plain state; empty without a mirror."""
+
 
 class NoMirror:
     """logger=none."""
@@ -92,80 +93,25 @@ class NoMirror:
     def episode(self, episode: Episode) -> None:
         """Nothing."""
 
-
-class WandbMirror:
-    """Weights & Biases. Any failure of it is said once on stderr and ends the mirror, never the run."""
-
-    def __init__(self, config: LoggerConfig, run_dir: Path, container: Mapping[str, Any]):
-        self.run: Any = None
-        with self._guard():
-            import wandb
-
-            configuration = {key: value for key, value in container.items() if key != "seed"}
-            self.run = wandb.init(
-                project=config.project,
-                entity=config.entity,
-                dir=str(run_dir),
-                mode="online" if config.mode == "online" else "offline",
-                group=f"{container['algo']['name']}-{container['env']['task']}-{identity(configuration)[:8]}",
-                name=f"{container['env']['task']}-s{container['seed']}",
-                job_type="train",
-                config=dict(container),
-                reinit="create_new",
-                settings=wandb.Settings(
-                    console="off", silent=True, x_disable_stats=True, init_timeout=30, finish_timeout=FINISH_SECONDS
-                ),
-            )
-            # Its own step must not go backwards; ours is a metric like the others, and their axis.
-            self.run.define_metric("*", step_metric="step")
-
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        # The one place that catches everything: a mirror that breaks in any way must not end a training run.
-        try:
-            yield
-        except Exception as error:
-            said = next(iter(str(error).splitlines()), "")
-            print(
-                f"warning: Weights & Biases failed ({type(error).__name__}: {said}); the run goes on without it",
-                file=sys.stderr,
-            )
-            self.run = None
-
-    def metrics(self, row: Mapping[str, float]) -> None:
-        """Mirror a row of metrics.csv under the same names."""
-        if self.run:
-            with self._guard():
-                self.run.log({name: row[name] for name in METRICS if name in row})
-
-    def episode(self, episode: Episode) -> None:
-        """Mirror a row of episodes.csv under `episode/`."""
-        if self.run:
-            with self._guard():
-                self.run.log(
-                    {
-                        "step": episode.step,
-                        "episode/return": episode.score,
-                        "episode/length": episode.length,
-                        "episode/env": episode.env,
-                        "episode/truncated": episode.truncated,
-                    }
-                )
-
-    def close(self, exit_code: int) -> None:
-        """End the mirrored run."""
-        if self.run:
-            with self._guard():
-                self.run.finish(exit_code=exit_code)
+    def position(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
 
 
 @contextlib.contextmanager
-def mirror(config: LoggerConfig, run_dir: Path, container: Mapping[str, Any]) -> Iterator[Mirror]:
-    """The mirror that the configuration asks for, ended with the run."""
+def mirror(
+    config: LoggerConfig, run_dir: Path, container: Mapping[str, Any], position: Mapping[str, Any] | None = None
+) -> Iterator[Mirror]:
+    """The mirror that the configuration asks for, ended with the run.
+
+    Args:
+        position: what `Mirror.position()` was when the checkpoint that the run goes on from was taken; None or empty
+            at the start of a run, and where that attempt had no mirror.
+    """
     if config.name == "none":
         yield NoMirror()
         return
-    wandb_mirror = WandbMirror(config, run_dir, container)
+    wandb_mirror = WandbMirror(config, run_dir, container, position or {})
     try:
         yield wandb_mirror
     except BaseException:

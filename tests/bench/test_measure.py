@@ -122,6 +122,8 @@ def test_what_is_known_best_comes_first_and_a_pilot_is_brought_to_this_machines_
     assert found["algo=sac env=dmc"] == Speed(9.0, 0.25, "at most")
     assert found["algo=ppo env=atari"] == Speed(0.0, 0.25, "unknown")
     assert found["algo=ppo env=atari"].hours(10) == float("inf")
+    bound = found["algo=sac env=dmc"]
+    assert bound.hours(9) < bound.most_hours(9) == float("inf")  # a budget does not count on the least time
     assert found[names["a"]].hours(180_000) == pytest.approx(1.0 + 0.25 / 3600)
 
 
