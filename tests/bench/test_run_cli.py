@@ -243,6 +243,17 @@ def test_a_crash_inside_a_multirun_is_recorded_and_stops_no_other_run(tmp_path):
     assert "DivergedError" in result.stderr
 
 
+def test_the_joblib_launcher_makes_the_same_runs_and_its_exit_status_tells_of_a_failure(tmp_path):
+    sweep = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "env=classic", "steps=2048", "logger=none"]
+    result = call(tmp_path, "bench", *sweep, "algo.learning_rate=1e30,1e-3")
+    assert result.returncode == 1
+    found = {status(path)["state"]: path for path in (tmp_path / "store/runs").iterdir()}
+    assert found.keys() == {"failed", "done"}
+    again = call(tmp_path, "bench", "env=classic", "steps=2048", "logger=none", "algo.learning_rate=1e-3")
+    assert again.returncode == 0
+    assert "already done" in again.stderr
+
+
 def test_a_refusal_inside_a_multirun_is_one_sentence_and_stops_no_other_run(tmp_path):
     sweep = ["-m", "env=classic", "steps=2048", "logger=none", "seed=0,1,2"]
     busy = tmp_path / "store/runs" / run_name(to_container(compose([*sweep[1:-1], "seed=1"])))
