@@ -150,17 +150,17 @@ def claim_power(claim: Claim, design: Design, known: Spread | None) -> Power:
         return Power(claim, "not run", note=_absent(claim, plan))
     seeds = seeds_of(claim, design)
     if claim.direction == "every_below":
-        return Power(claim, "decidable" if seeds and plan.scientific else "undecidable", seeds, note="by any run")
-    if gate := _gate(claim, plan):
-        return Power(claim, "undecidable", seeds, spread=known, note=gate)
+        return Power(claim, "decidable" if seeds and plan.scientific else "undecidable", seeds, needed=1)
     alpha = claim.alpha / max(design.family, 1)
     needed = _seeds_for(claim, known, alpha, seeds)
     value, sd = known.at(seeds) if known else (None, 1.0)
     far = distance(claim, value) if value is not None else ASSUMED_SD
     found = detectable_sd(seeds, alpha, _share(claim, value)) * sd if seeds >= 2 else None
     reached = found is not None and (found <= far if sd > 0 else far > 0)
-    note = "known runs show no spread" if sd == 0 else ""
+    note = "no interval" if seeds < 2 else "known runs show no spread" if sd == 0 else ""
     outcome = "decidable" if reached else "more seeds" if needed is not None else "undecidable"
+    if gate := _gate(claim, plan):
+        return Power(claim, "undecidable", seeds, found, None, known, gate)
     return Power(claim, outcome, seeds, found, needed, known, note)
 
 

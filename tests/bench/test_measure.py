@@ -201,10 +201,10 @@ def test_a_rate_is_measured_once_and_again_only_for_more_seconds(tmp_path, monke
     assert asked == [(2, 30), (2, 50)]
 
 
-def test_the_most_hours_are_measured_first_after_one_of_each_kind_that_nothing_is_known_of():
-    prior = {"algo=a x=1": Speed(10, 0, "pilot"), "algo=a x=2": Speed(1, 0, "pilot")}
+def test_one_of_each_unknown_kind_is_measured_first_then_a_short_run_of_each_known_one_then_the_most_hours():
+    prior = {name: Speed(1.0, 0, "pilot") for name in ("algo=a x=1", "algo=a x=2", "algo=a x=3")}
     prior |= {name: Speed(0, 0, "unknown") for name in ("algo=b x=1", "algo=b x=2", "algo=c x=1")}
-    steps = {"algo=a x=1": 500, "algo=a x=2": 100, "algo=b x=1": 10, "algo=b x=2": 20, "algo=c x=1": 5}
-    order = rates._order(list(prior), steps, prior)
+    steps = {"algo=a x=1": [100, 100], "algo=a x=2": [50], "algo=a x=3": [900], "algo=c x=1": [5]}
+    order = rates._order(steps | {"algo=b x=1": [10], "algo=b x=2": [20]}, prior)
     assert set(order[:2]) == {"algo=b x=2", "algo=c x=1"}
-    assert order[2:] == ["algo=b x=1", "algo=a x=2", "algo=a x=1"]
+    assert order[2:] == ["algo=b x=1", "algo=a x=2", "algo=a x=3", "algo=a x=1"]
