@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass
 
 from bench.config import LoggerConfig
-from bench.errors import UserError, require, require_positive
+from bench.errors import UserError, require, require_path, require_positive, require_representable
 
 EXECUTORS = ("local", "slurm")
+MOST_SEEDS = 1000  # of an arm on a task: a plan composes every run
 
 
 @dataclass(kw_only=True)
@@ -89,7 +90,8 @@ class BlockConfig:
     overrides: list[str]
 
     def __post_init__(self) -> None:
-        require_positive(self, "check.scales", "seeds", "steps")
+        require_positive(self, "check.scales", "steps")
+        require(0 < self.seeds <= MOST_SEEDS, "check.scales.seeds", self.seeds, f"1 to {MOST_SEEDS}")
         require(bool(self.arms), "check.scales.arms", self.arms, "one arm and more")
         require(bool(self.tasks), "check.scales.tasks", self.tasks, "one task and more")
 
@@ -263,11 +265,11 @@ class SuiteConfig:
     pilot: str  # packed results, whose spread a plan reckons with where the store has no runs
 
     def __post_init__(self) -> None:
-        require(self.store != "", "store", self.store, "the path of a folder")
+        require_path("store", self.store)
         require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "a number above 0")
-        for key in ("seeds", "steps"):
-            found = getattr(self, key)
-            require(found is None or found > 0, key, found, "null or 1 and more")
+        require_representable(self)
+        require(self.seeds is None or 0 < self.seeds <= MOST_SEEDS, "seeds", self.seeds, f"null, or 1 to {MOST_SEEDS}")
+        require(self.steps is None or self.steps > 0, "steps", self.steps, "null or 1 and more")
         require(self.measure_seconds >= 0, "measure_seconds", self.measure_seconds, "0 or more")
         require(self.tasks is None or bool(self.tasks), "tasks", self.tasks, "null or one task and more")
         require(

@@ -1,4 +1,7 @@
-"""Asking a run to end: the first signal is a wish, granted where all can be saved; a second one is an order."""
+"""Asking a run to end: the first signal is a wish, granted where all can be saved; a second Ctrl-C is an order.
+
+A cluster and the suite both ask every run to end, and each asks again: that is the same wish.
+"""
 
 import contextlib
 import signal
@@ -16,10 +19,10 @@ class Stop:
     wish = ""
 
     def hear(self, number: int, _frame: FrameType | None) -> None:
-        """The handler of all SIGNALS. Raises: KeyboardInterrupt: at the second."""
-        if self.wish:
+        """The handler of all SIGNALS. Raises: KeyboardInterrupt: at a SIGINT after another signal."""
+        if self.wish and number == signal.SIGINT:
             raise KeyboardInterrupt(f"{signal.Signals(number).name}, after {self.wish}")
-        self.wish = signal.Signals(number).name
+        self.wish = self.wish or signal.Signals(number).name
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ def long_run(made, tmp_path_factory):
     """
     trial = made(tmp_path_factory.mktemp("trial"), block("ppo", "CartPole-v1", STEPS))
     rate = status(trial.make_unbroken() / trial.runs[0].run_dir)["rate"]
-    return block("ppo", "CartPole-v1", round(70 * rate))
+    return block("ppo", "CartPole-v1", round(60 * rate))
 
 
 def test_submitting_returns_before_the_runs_are_made_and_collect_tells_when_they_are(made, tmp_path):
