@@ -86,6 +86,8 @@ _PRESETS = (
     "algo=baseline_fit, exact_ascent, "
     "proposition1 and uae_variance need env=exact, or env=tabular hparams=default_exact"
 )
+# A value that Hydra takes for something else than the name of a preset, or for a path.
+NO_NAME = re.compile(r"[/\\\[{]|^(null|true|false|nan|inf|[-+]?[\d._]+(e[-+]?\d+)?)$", re.IGNORECASE)
 # Hydra's own keys that have an effect here: presets of one's own, and how a sweep (-m) is made.
 HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.")
 # Keys that say where a run lives or is shown, not what it computes.
@@ -143,7 +145,7 @@ def _check_word(override: str) -> None:
         raise UserError(f"cannot take {override!r}; allowed of Hydra's own keys: {', '.join(HYDRA_KEYS)}")
     if key == "learner" and value not in LEARNERS:  # Hydra takes the group for absent, as it is for most algorithms
         raise UserError(f"learner is {value!r}; allowed: {', '.join(LEARNERS)}")
-    if group in _groups() and re.search(r"[/\\\[{]", value):
+    if group in _groups() and NO_NAME.search(value):
         raise UserError(f"{group} is {value!r}; allowed: the name of a preset of conf/{group}")
 
 

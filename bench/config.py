@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bench.algo_config import AlgoConfig
 from bench.dpo_config import DpoConfig, OnPolicyConfig, SacConfig
 from bench.env_config import CONTINUOUS_SUITES, AtariConfig, EnvConfig
-from bench.errors import require, require_positive, require_representable
+from bench.errors import require, require_numbers, require_path, require_positive, require_representable
 from bench.exact_config import LANDSCAPES, BaselineFitConfig, UaeVarianceConfig
 from bench.schedule import collect_per_env
 
@@ -161,6 +161,7 @@ class DapoConfig(AlgoConfig):
 
 
 def _require_range(key: str, ends: list[float]) -> None:
+    require(all(-300 <= end <= 300 for end in ends), key, ends, "-300 to 300, powers of ten that 64 bits hold")
     require(len(ends) == 2 and ends[0] <= ends[1], key, ends, "two numbers, the smaller first")
 
 
@@ -180,13 +181,15 @@ class Proposition1Config(AlgoConfig):
 
     def __post_init__(self) -> None:
         require(self.name == "proposition1", "algo.name", self.name, "proposition1")
+        ranges = ("log10_distance", "log10_logits", "log10_rewards", "log10_features")
+        require_numbers(self, "algo", "gammas", "lambdas", *ranges)
         for gamma in self.gammas:
             require(0 <= gamma < 1, "algo.gammas", self.gammas, "0 <= gamma < 1")
         for lam in self.lambdas:
             require(0 <= lam <= 1, "algo.lambdas", self.lambdas, "0 <= lambda <= 1, which zeta_2 covers")
         for key in ("gammas", "lambdas"):
             require(bool(getattr(self, key)), f"algo.{key}", getattr(self, key), "one number and more")
-        for key in ("log10_distance", "log10_logits", "log10_rewards", "log10_features"):
+        for key in ranges:
             _require_range(f"algo.{key}", getattr(self, key))
 
 
@@ -247,7 +250,9 @@ class RunConfig:
         require_representable(self)
         require(0 <= self.seed < 2**31, "seed", self.seed, "0 <= seed < 2^31")
         require(0 < self.threads <= MOST_THREADS, "threads", self.threads, f"1 to {MOST_THREADS}")
-        require(self.store != "", "store", self.store, "the path of a folder")
+        require_path("store", self.store)
+        if self.run_dir is not None:
+            require_path("run_dir", self.run_dir)
         require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "a number above 0")
         require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
@@ -317,7 +322,7 @@ class RunConfig:
             "algo.sampling",
             algo.sampling,
             f"uniform; once needs reuse 1 and whole batches: num_envs actors generate {rollouts} roll-outs of "
-            f"rollout_length={length} per version, its updates take {algo.updates_per_version * algo.batch_size} steps, "
+            f"rollout_length={length} per version, updates take {algo.updates_per_version * algo.batch_size} steps, "
             "updates_per_version * batch_size",
         )
         solvable = self.env.suite == "tabular" and not algo.recurrent

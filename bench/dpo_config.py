@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from bench.algo_config import AlgoConfig
-from bench.errors import require, require_finite, require_positive
+from bench.errors import require, require_finite, require_numbers, require_positive
 
 LEARNERS = ("a2c", "ppo", "trpo")
 POLICIES = ("beta", "categorical", "squashed_gaussian")  # classes of bench.ops.distributions
@@ -45,7 +45,7 @@ class LearnerConfig:
     backtracks: int | None  # tries
 
     def __post_init__(self) -> None:
-        _require_choice("learner", self.name, LEARNERS)
+        _require_choice("algo.learner.name", self.name, LEARNERS)
         require_positive(self, "algo.learner", "epochs", "minibatches")
         require(self.steps > 1, "algo.learner.steps", self.steps, "2 and more, over which advantages are standardised")
         require(self.baseline_updates >= 0, "algo.learner.baseline_updates", self.baseline_updates, "0 or more")
@@ -88,7 +88,10 @@ class OnPolicyConfig(AlgoConfig):
     normalise: NormaliseConfig
 
     def __post_init__(self) -> None:
+        own = "dpo" if isinstance(self, DpoConfig) else "on_policy"
+        require(self.name == own, "algo.name", self.name, own)
         _require_choice("algo.policy", self.policy, POLICIES)
+        require_numbers(self, "algo", "hidden")
         require(bool(self.hidden) and min(self.hidden) > 0, "algo.hidden", self.hidden, "a list of widths above 0")
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         _require_fraction(self, "lam")
@@ -185,6 +188,8 @@ class SacConfig(AlgoConfig):
     normalise: NormaliseConfig
 
     def __post_init__(self) -> None:
+        require(self.name == "sac", "algo.name", self.name, "sac")
+        require_numbers(self, "algo", "hidden")
         require(bool(self.hidden) and min(self.hidden) > 0, "algo.hidden", self.hidden, "a list of widths above 0")
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
         require_positive(self, "algo", "learning_rate", "adam_eps", "tau", "batch_size", "report_every")

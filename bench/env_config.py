@@ -7,6 +7,8 @@ from bench import envs
 from bench.errors import require, require_positive
 
 REWARDS = ("delayed", "dense", "sparse")  # how a continuous task pays the learner: bench.envs.rewards
+MOST_COPIES = 4096  # stepped one after another in one process: more would only wait for each other
+MOST_FRAMES = 10_000
 CONTINUOUS_SUITES = ("dmc", "mujoco")  # their actions are vectors
 
 
@@ -19,8 +21,11 @@ class EnvConfig:
     num_envs: int  # actors: sub-environments stepped together
 
     def __post_init__(self) -> None:
+        suites = [name for name, config in SUITE_CONFIGS.items() if config is type(self)]
+        allowed = f"{' or '.join(suites)}; to change it choose env={self.suite}"
+        require(self.suite in suites, "env.suite", self.suite, allowed)
         envs.check_task(self.suite, self.task)
-        require_positive(self, "env", "num_envs")
+        require(0 < self.num_envs <= MOST_COPIES, "env.num_envs", self.num_envs, f"1 to {MOST_COPIES}")
 
 
 @dataclass(kw_only=True)
@@ -40,14 +45,17 @@ class AtariProtocol:
     limits_terminate: bool  # True: both limits are terminal for the learner; False: they bootstrap
 
     def __post_init__(self) -> None:
-        require_positive(self, "env.protocol", "frame_skip", "max_frames")
+        require(0 < self.max_frames < 2**31, "env.protocol.max_frames", self.max_frames, "1 to 2^31 - 1")
+        require_positive(self, "env.protocol", "frame_skip")
         require(
             0 <= self.repeat_action_probability < 1,
             "env.protocol.repeat_action_probability",
             self.repeat_action_probability,
             "0 <= p < 1",
         )
-        require(self.noop_max >= 0, "env.protocol.noop_max", self.noop_max, "0 or more")
+        for key in ("noop_max", "frame_skip"):  # which the emulator makes in one go, deaf to signals
+            found = getattr(self, key)
+            require(0 <= found <= MOST_FRAMES, f"env.protocol.{key}", found, f"at most {MOST_FRAMES}, and not below 0")
         require(self.no_reward_limit >= 0, "env.protocol.no_reward_limit", self.no_reward_limit, "0 or more")
 
 
@@ -83,7 +91,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         require(self.every >= 0, "env.evaluation.every", self.every, "0 (never) and more")
-        require_positive(self, "env.evaluation", "episodes")
+        require(0 < self.episodes <= MOST_COPIES, "env.evaluation.episodes", self.episodes, f"1 to {MOST_COPIES}")
 
 
 @dataclass(kw_only=True)

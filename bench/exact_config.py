@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 
 from bench.algo_config import AlgoConfig
-from bench.errors import require, require_finite, require_positive
+from bench.errors import require, require_finite, require_numbers, require_positive
 
 ADVANTAGE_ESTIMATORS = ("gae", "uae")
 BASELINES = ("action_mean", "learned", "optimal", "value", "zero")
 FITS = ("learned", "none", "optimal", "replay_mean", "value", "zero_residual")
 LANDSCAPES = ("four_rooms", "smooth")  # keys of bench.envs.landscapes.LANDSCAPES, held equal by a test
+MOST_LAYERS = 64
 TRUNKS = ("own", "shared_frozen", "shared_tuned")
 
 
@@ -37,6 +38,7 @@ class UaeVarianceConfig(AlgoConfig):
         require(self.estimator in ADVANTAGE_ESTIMATORS, "algo.estimator", self.estimator, allowed)
         require(self.baseline in BASELINES, "algo.baseline", self.baseline, ", ".join(BASELINES))
         require(0 <= self.gamma < 1, "algo.gamma", self.gamma, "0 <= gamma < 1")
+        require_numbers(self, "algo", "lambdas")
         for lam in self.lambdas:
             require(0 <= lam <= 1, "algo.lambdas", self.lambdas, "0 <= lambda <= 1")
         require(bool(self.lambdas), "algo.lambdas", self.lambdas, "one number and more")
@@ -84,6 +86,7 @@ class BaselineFitConfig(AlgoConfig):
         for key in ("learning_rate", "critic_learning_rate"):
             require(0 < getattr(self, key) < math.inf, f"algo.{key}", getattr(self, key), "a finite number above 0")
         require_finite(self, "algo", "version_step", "init_scale")
+        require(self.depth <= MOST_LAYERS, "algo.depth", self.depth, f"1 to {MOST_LAYERS}")
         require_positive(
             self, "algo", "width", "depth", "batch_size", "samples", "versions", "critic_updates", "report_every"
         )

@@ -199,7 +199,10 @@ def _runs_of(arm: str, block: BlockConfig, check: CheckConfig) -> list[PlannedRu
     for env in dict.fromkeys(check.tasks[task].env for task in block.tasks):
         tasks = [task for task in block.tasks if check.tasks[task].env == env]
         overrides = (*check.base, f"env={env}", *block.overrides, *check.arms[arm].overrides)
-        container = _composed((*overrides, f"env.task={tasks[0]}", f"steps={block.steps}"))
+        try:
+            container = _composed((*overrides, f"env.task={tasks[0]}", f"steps={block.steps}"))
+        except UserError as error:
+            raise UserError(f"check {check.name}, arm {arm}, task {tasks[0]}: {error}") from None
         for task in tasks:
             envs.check_task(container["env"]["suite"], task)
             for seed in range(block.seeds):

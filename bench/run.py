@@ -86,7 +86,7 @@ class _Following:
         count = 0
         with loggers.Display(record.path.name.rsplit("-", 1)[0], steps) as display:
             for progress in self.session:
-                count = progress.count
+                count = progress.done
                 for episode in progress.episodes:
                     record.episode(episode)
                     mirror.episode(episode)

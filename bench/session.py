@@ -25,7 +25,7 @@ from bench.loop import Agent, Position, interact
 class Progress(NamedTuple):
     """What one step of a session has brought."""
 
-    count: int  # agent steps so far; instances, updates or lambdas of a program
+    done: int  # agent steps so far; instances, updates or lambdas of a program
     episodes: list[Episode]
     row: dict[str, float]  # of metrics.csv, without wall_s; empty unless something was learnt or scored
 

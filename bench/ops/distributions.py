@@ -195,9 +195,12 @@ class Categorical:
 
     @torch.no_grad()
     def sample(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """`[...]` int64."""
+        """`[...]` int64. Raises: FloatingPointError: raw holds what is no number."""
         p = self._log_p(raw).exp().reshape(-1, self.size)
-        return torch.multinomial(p, 1, generator=generator).reshape(raw.shape[:-1])
+        try:
+            return torch.multinomial(p, 1, generator=generator).reshape(raw.shape[:-1])
+        except RuntimeError as error:  # which PyTorch has looked for anyway
+            raise FloatingPointError(f"the policy has no probabilities any more: {error}") from None
 
     def log_prob(self, raw: Tensor, u: Tensor) -> Tensor:
         """log softmax(raw) at u."""

@@ -108,6 +108,7 @@ def _work(case: Case, room: Path) -> NoReturn:
         os.setsid()
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(room / name, os.O_WRONLY | os.O_CREAT), number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))  # not pytest's
         os.chdir(room / "cwd")
         os.environ["HOME"] = str(room / "cwd/home")
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -146,12 +147,14 @@ def _poll(child: _Child) -> int | None:
 
 def _judge(child: _Child, code: int) -> Outcome:
     said = (child.room / "err").read_text(errors="replace")
-    written = _files(child.room) - child.before
+    after = _files(child.room)
+    written = after - child.before
+    gone = [f"gone: {sorted(child.before - after)}"] if child.before - after else []
     if code in (2, 75):
-        return Outcome("refused", said, _refusal_faults(child.case, said, written))
+        return Outcome("refused", said, gone + _refusal_faults(child.case, said, written))
     if code == 1:
-        return Outcome("failed", said, _failure_faults(child, said, written))
-    return Outcome("ran", said, _run_faults(child, code, said, written))
+        return Outcome("failed", said, gone + _failure_faults(child, said, written))
+    return Outcome("ran", said, gone + _run_faults(child, code, said, written))
 
 
 def _sentence_faults(said: str) -> list[str]:

@@ -8,7 +8,6 @@ mutations. The n-th case of a seed is always the same. Violations are printed wi
 
 import argparse
 import random
-import shlex
 import sys
 import time
 from collections import Counter
@@ -75,7 +74,8 @@ def _key(rng: random.Random, base: Base) -> str:
 def _names(key: str) -> set[str]:
     """What a sentence may call it: a suite is chosen, and spoken of, as env=..., an algorithm as algo=..."""
     spoken = {"env.suite": {"env"}, "algo.name": {"algo"}, "algo.learner.name": {"learner"}}
-    return {key, key.rpartition(".")[2]} | spoken.get(key, set())
+    of_check = {"check"} if key.startswith("check.") else set()  # of which a sentence names arm and task, or claim
+    return {key, key.rpartition(".")[2]} | spoken.get(key, set()) | of_check
 
 
 def value(rng: random.Random, base: Base) -> Mutation:

@@ -35,23 +35,23 @@ PLACES = [
     *("ünï", "'new\nline'", "x" * 300, "/".join(["deep"] * 60), "'~'", "~", "null", "[]", "'[x]'", "${seed}"),
     *("'%s'", "'#'", "'-rf'", "../beside"),
 ]
-FLAGS = [
-    *("-m", "--multirun", "--cfg", "--cfg=job", "-c=all", "--help", "-h", "--hydra-help", "--version", "--resolve"),
-    *("--info", "--info=all", "--info=nope", "--run", "-r", "--package=algo", "-p=x", "--config-name=suite", "-cn=x"),
-    *("--config-path=/tmp", "-cp=conf", "--config-dir=.", "-cd=nope", "--experimental-rerun=x", "--shell-completion"),
-    *("-sc", "--nope", "--", "-", "-x", "hydra.run.dir=new", "hydra.run.dir=file", "hydra.run.dir=''"),
-    *("hydra.sweep.dir=s", "hydra.job.chdir=true", "hydra.output_subdir=sub", "hydra.verbose=true", "hydra.verbose=nope"),
-    *("hydra.mode=MULTIRUN", "hydra.mode=nope", "hydra.nope=1", "+hydra.nope=1", "hydra=1", "hydra={}", "~hydra"),
-    *("hydra/launcher=nope", "hydra/launcher=basic", "hydra/sweeper=nope", "hydra/job_logging=default", "hydra/output=x"),
-    *("hydra/hydra_logging=nope", "hydra.searchpath=[nope]", "hydra.searchpath=nope", "hydra.job.name=x", "hydra/help=nope"),
-    *("hydra.job.env_set.A=1", "+hydra.callbacks.a._target_=nope", "hydra.launcher._target_=nope", "hydra.sweep.subdir=x"),
-    *("hydra.job.config.override_dirname.kv_sep=1", "hydra.runtime.cwd=x", "hydra.sweeper.max_batch_size=x"),
-    *("hydra.sweeper.params={seed:1}", "hydra.sweeper.params={nope:'1,2'}", "hydra.job_logging.root.level=DEBUG"),
-]
-FLAG_NAMES = [
-    *("hydra", "-m", "--cfg", "--config-name", "--config-path", "--config-dir", "--shell-completion", "--info"),
-    *("--experimental-rerun", "--package", "--resolve", "--help", "--run", "--multirun", "--hydra-help"),
-]
+_FLAGS = """
+-m --multirun --cfg --cfg=job -c=all --help -h --hydra-help --version --resolve --info --info=all --info=nope --run
+-r --package=algo -p=x --config-name=suite -cn=x --config-path=/tmp -cp=conf --config-dir=. -cd=nope
+--experimental-rerun=x --shell-completion -sc --nope -- - -x hydra.run.dir=new hydra.run.dir=file hydra.run.dir=''
+hydra.sweep.dir=s hydra.job.chdir=true hydra.output_subdir=sub hydra.verbose=true hydra.verbose=nope
+hydra.mode=MULTIRUN hydra.mode=nope hydra.nope=1 +hydra.nope=1 hydra=1 hydra={} ~hydra hydra/launcher=nope
+hydra/launcher=basic hydra/sweeper=nope hydra/job_logging=default hydra/output=x hydra/hydra_logging=nope
+hydra.searchpath=[nope] hydra.searchpath=nope hydra.job.name=x hydra/help=nope hydra.job.env_set.A=1
++hydra.callbacks.a._target_=nope hydra.launcher._target_=nope hydra.sweep.subdir=x
+hydra.job.config.override_dirname.kv_sep=1 hydra.runtime.cwd=x hydra.sweeper.max_batch_size=x
+hydra.sweeper.params={seed:1} hydra.sweeper.params={nope:'1,2'} hydra.job_logging.root.level=DEBUG
+"""
+_FLAG_NAMES = """
+hydra -m --cfg --config-name --config-path --config-dir --shell-completion --info --experimental-rerun --package
+--resolve --help --run --multirun --hydra-help
+"""
+FLAGS, FLAG_NAMES = _FLAGS.split(), _FLAG_NAMES.split()
 
 
 @cache
@@ -100,7 +100,7 @@ def misspelt(name: str, rng: random.Random) -> str:
 
 
 def prepare(cwd: Path) -> None:
-    """What the places name: a file, a folder of somebody else, a link to itself, a run directory that cannot be read."""
+    """What the places name: a file, somebody's folder, a link to itself, a run directory that cannot be read."""
     cwd.mkdir(parents=True)
     (cwd / "file").write_text("mine")
     (cwd / "folder").mkdir()
