@@ -64,7 +64,7 @@ REFUSED = [
     (
         DPO,
         "env.num_envs=64",
-        "steps is 64; allowed: 1024 and more, the steps of one iteration: algo.learner.steps * env",
+        "steps is 64; allowed: 1024 and more, the steps of one iteration: algo.learner",
     ),
     (PLAN, "seeds=2147483648", "seeds is 2147483648; allowed: null, or 1 to 1000"),
     (PLAN, "check.arms.a0.overrides=[1]", "check alpha, arm a0, task CartPole-v1: cannot read '1' as key=value"),

@@ -59,12 +59,12 @@ def main() -> int:
         for row in _rows(Path(place), asked.kills, asked.seed):
             rows.append(row)
             print(f"{row.survived} of {row.tried} survived: {row.fault}. {row.note}", file=sys.stderr, flush=True)
+    machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
+    minutes = (time.monotonic() - began) / 60
     said = (
-        f"# Faults tried\n\n`make faults`: {asked.kills} kills at random moments (seed {asked.seed}), then one "
-        f"fault at a time, on {platform.processor() or platform.machine()} under Python {platform.python_version()}, in "
-        f"{(time.monotonic() - began) / 60:.0f} minutes. Survived: parameters, episodes.csv and metrics.csv (without "
-        "its wall clock) are those of the unbroken run, or the fault was refused in one sentence and nothing was lost."
-        "\n\n"
+        f"# Faults tried\n\n`make faults`: {asked.kills} kills at random moments (seed {asked.seed}), then one fault at a "
+        f"time; {machine}; {minutes:.0f} minutes. Survived: parameters, episodes.csv and metrics.csv (without its wall "
+        "clock) are those of the unbroken run, or the fault was refused in one sentence and nothing was lost.\n\n"
     )
     table = said + markdown(rows)
     print(table)
