@@ -116,7 +116,8 @@ def compose(overrides: list[str], config_name: str = "config") -> DictConfig:
     except (HydraException, OmegaConfBaseException, ValueError, UserWarning) as error:
         raise UserError(_sentence(error, config_name)) from None
     except (AssertionError, AttributeError, TypeError) as error:  # Hydra's, of an item of a null key for example
-        raise UserError(f"cannot read {_culprit(overrides, config_name)!r}: {type(error).__name__}: {error}") from None
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"cannot read {_culprit(overrides, config_name)!r}: {said}") from None
 
 
 def _compose(overrides: list[str], config_name: str) -> DictConfig:

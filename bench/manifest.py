@@ -16,6 +16,7 @@ import torch
 
 from bench.config import RunConfig
 from bench.identity import rom_sha256
+from bench.machine import cpu
 
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "mujoco", "hydra-core", "omegaconf", "pandas")
 # What decides what a score means beside the configuration: another version of these is another protocol.
@@ -30,15 +31,6 @@ def _git(*arguments: str) -> bytes | None:
         return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-@cache
-def _cpu() -> str:
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _simulators(config: RunConfig) -> dict[str, dict[str, str]]:
@@ -69,7 +61,7 @@ def collect(config: RunConfig) -> dict[str, Any]:
         "rom_sha256": rom_sha256(config.env.task) if config.env.suite == "atari" else None,
         **_simulators(config),
         "hardware": {
-            "cpu": _cpu(),
+            "cpu": cpu(),
             "cores": os.cpu_count(),
             "machine": platform.machine(),
             "gpu": torch.cuda.get_device_name() if config.device == "cuda" else None,

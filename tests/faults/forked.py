@@ -28,7 +28,7 @@ ENVIRONMENTS = ("bench.envs.atari", "bench.envs.classic", "bench.envs.dmc", "ben
 VERDICTS = ("ran", "refused", "failed")  # failed: begun, and ended by a sentence, as when learning diverges
 WORKERS = 2
 # What has begun has shown that it runs, and is asked to save and end, then to end at once, then killed.
-SIGNALS = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 SECONDS = {True: (5, 20, 60), False: (60, 70, 80)}  # of age, for what has begun and for what has not
 MEMORY = 4 << 30  # bytes of data of a case
 INFORMS = re.compile(r"--?(cfg|c|help|h|hydra-help|version|info|i|shell-completion|sc)\b")

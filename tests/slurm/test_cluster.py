@@ -20,7 +20,7 @@ from bench.plan import expand
 pytestmark = pytest.mark.slurm
 
 STEPS = 98_304  # seconds, so that something can happen to the run meanwhile
-WAIT_SECONDS = 600  # for jobs that take their time on a busy machine
+WAIT_SECONDS = 1800  # for jobs that take their time on a busy machine
 
 
 @pytest.fixture(scope="module")
