@@ -31,7 +31,9 @@ test: $(READY) ## unit and integration tests, a few minutes
 test-slow: $(READY) ## learning to a known optimum, under an hour
 	$(BIN)/python -m pytest -n 2 -m slow
 
-test-slurm: $(READY) ## runs on a real Slurm of one node, set up from Debian's packages and taken down (root, 15 minutes)
+test-slurm: $(READY) ## runs on a real Slurm of one node, set up from Debian's packages and taken down (root, 20 minutes)
+	@command -v slurmctld >/dev/null || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
 faults: $(READY) ## kills, torn files, full disks and whatever else may happen; a table of what survived (40 minutes)

@@ -36,7 +36,7 @@ class SlurmConfig(ExecutorConfig):
     runs_per_job: int  # small runs packed into one job of an array
     array_parallelism: int  # jobs of an array that run at once
     minutes: int  # time limit of a job; a run that needs longer goes on in the next
-    requeues: int  # of a job that timed out or was preempted
+    requeues: int  # of a job that reached its limit; preemption and failures of nodes do not count
     grace_seconds: int  # before the limit, in which runs save and end
     cpus: int | None  # cores of a job; null = slots
     gpus: int  # of a job

@@ -62,9 +62,9 @@ def main() -> int:
     machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
     minutes = (time.monotonic() - began) / 60
     said = (
-        f"# Faults tried\n\n`make faults`: {asked.kills} kills at random moments (seed {asked.seed}), then one fault at "
-        f"a time; {machine}; {minutes:.0f} minutes. Survived: parameters, episodes.csv and metrics.csv (without its wall "
-        "clock) are those of the unbroken run, or the fault was refused in one sentence and nothing was lost.\n\n"
+        f"# Faults tried\n\n`make faults`: {asked.kills} kills at random moments (seed {asked.seed}), then one fault "
+        f"at a time; {machine}; {minutes:.0f} minutes. Survived: parameters, episodes.csv and metrics.csv (without "
+        "wall_s) are those of the unbroken run, or the fault was refused in one sentence and nothing was lost.\n\n"
     )
     table = said + markdown(rows)
     print(table)

@@ -1,4 +1,4 @@
-"""What the tests of command lines share lies beside them."""
+"""Slurm's commands for the tests without it; what the tests of command lines share lies beside them."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "bench"))
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder in which the commands of Slurm are the scripts above."""
+    """A folder in which the commands of Slurm are the scripts of fake_slurm."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("srun", "#!/bin/sh\n")):
