@@ -3,4 +3,4 @@
 import os
 
 # Linear solves of finite MDPs: several BLAS threads per run would fight over the cores, and change last bits.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from bench import compose
 from bench.errors import RunError, UserError, out_of_memory
 from bench.identity import run_directory
-from bench.record import BusyError, read_status
+from bench.record import BusyError, RunRecord, read_status
 from bench.stop import SIGNALS
 
 
@@ -72,13 +72,14 @@ def _check_all(arguments: list[str]) -> list[Path]:
         if flags.help or flags.hydra_help or flags.info or (flags.cfg and not flags.resolve):
             continue
         config = compose.to_run_config(composed)
-        run_dirs.append(run_directory(compose.to_container(composed)))
+        run_dirs.append(_usable(compose.to_container(composed)))
         if config.device != "cpu":
             from bench.run import require_device  # PyTorch, which takes seconds to import
 
             require_device(config.device)
-    if flags.multirun:  # Hydra keeps its record of the sweep there, and would fail with a traceback
-        _require_writable(Path(config.store))
+    if flags.multirun:  # Hydra keeps its record of the sweep in the store, and would fail with a traceback
+        for folder in (*(run_dir.parent for run_dir in run_dirs), Path(config.store)):
+            _require_writable(folder)
     return run_dirs
 
 
@@ -108,13 +109,20 @@ def _flags(arguments: list[str]) -> argparse.Namespace:
     return flags
 
 
-def _require_writable(store: Path) -> None:
+def _usable(container: dict[str, Any]) -> Path:
+    """The directory of a run. Errors: `UserError`: it holds something else."""
+    run_dir = run_directory(container)
+    RunRecord(run_dir, container).found_finished()
+    return run_dir
+
+
+def _require_writable(folder: Path) -> None:
     try:
-        store.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the store {store} cannot be written: {error.strerror}") from None
-    if not os.access(store, os.W_OK):
-        raise UserError(f"the store {store} cannot be written")
+        raise UserError(f"the folder {folder} cannot be written: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"the folder {folder} cannot be written")
 
 
 def _interrupt(_number: int, _frame: Any) -> None:

@@ -7,6 +7,7 @@ from bench.config import LoggerConfig
 from bench.errors import UserError, require, require_path, require_positive, require_representable
 
 EXECUTORS = ("local", "slurm")
+MOST_SLOTS, MOST_JOBS = 1024, 10_000  # a plan reckons with each
 MOST_SEEDS = 1000  # of an arm on a task: a plan composes every run
 
 
@@ -23,7 +24,8 @@ class ExecutorConfig:
 
     def __post_init__(self) -> None:
         require(self.name in EXECUTORS, "executor.name", self.name, ", ".join(EXECUTORS))
-        require(self.slots is None or self.slots > 0, "executor.slots", self.slots, "null or 1 and more")
+        slots = self.slots is None or 0 < self.slots <= MOST_SLOTS
+        require(slots, "executor.slots", self.slots, f"null, or 1 to {MOST_SLOTS}")
         require_positive(self, "executor", "runs_per_gpu", "hang_minutes")
         require(self.retries >= 0, "executor.retries", self.retries, "0 or more")
         require(self.memory_gb is None or self.memory_gb > 0, "executor.memory_gb", self.memory_gb, "null or above 0")
@@ -47,7 +49,9 @@ class SlurmConfig(ExecutorConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.slots is not None, "executor.slots", self.slots, "a number with executor=slurm")
-        require_positive(self, "executor", "runs_per_job", "array_parallelism", "minutes", "grace_seconds")
+        require_positive(self, "executor", "runs_per_job", "minutes", "grace_seconds")
+        jobs = self.array_parallelism
+        require(0 < jobs <= MOST_JOBS, "executor.array_parallelism", jobs, f"1 to {MOST_JOBS}")
         for key in ("requeues", "gpus"):
             require(getattr(self, key) >= 0, f"executor.{key}", getattr(self, key), "0 or more")
         require(self.cpus is None or self.cpus > 0, "executor.cpus", self.cpus, "null or 1 and more")

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.errors import RunError
+
 KEPT = 2
 NAME = re.compile(r"resume-(\d+)-([0-9a-f]{16})\.pt")
 ASIDE = ".resume.pt.tmp"
@@ -74,9 +76,13 @@ def save(run_dir: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def whole(run_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The undamaged checkpoints, newest first; a damaged one is said on stderr and passed over."""
+    """The undamaged checkpoints, newest first; a damaged one is said on stderr and passed over.
+
+    Raises: RunError: after the others, if one could not be read at all.
+    """
     import torch
 
+    unread: OSError | None = None
     for path in found(run_dir):
         match = NAME.fullmatch(path.name)
         assert match
@@ -86,10 +92,15 @@ def whole(run_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             if digest[:16] != match[2]:
                 raise ValueError("its content is not what was written")
             state = torch.load(path, weights_only=True, mmap=True)
-        except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        except OSError as error:
+            unread = error
+            continue
+        except (ValueError, RuntimeError, pickle.UnpicklingError) as error:
             pass_over(path, error)
             continue
         yield path, state
+    if unread:  # nobody knows whether it is damaged, and beginning anew would remove it
+        raise RunError(f"checkpoint {unread.filename} cannot be read: {unread.strerror}; mend that, or remove it")
 
 
 def pass_over(path: Path, error: Exception) -> None:

@@ -109,7 +109,7 @@ class _Attempt:
                 self.process.send(SIGKILL)  # SIGABRT does not reach a process that is stopped
         elif self.process.orphaned:
             self.patience = STOP_SECONDS  # it notices by itself, and saves
-        elif self.silent > most:
+        elif self.silent > most and not self.status.get("restoring"):  # as long as the games before took
             self.hung, self.patience = True, ABORT_SECONDS
             self.process.send(SIGABRT)
 

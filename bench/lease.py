@@ -110,7 +110,8 @@ class Lease:
             finally:
                 self._ended.set()
                 beating.join()
-                self.path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a disk that is lost was said where something was lost by it
+                    self.path.unlink(missing_ok=True)
         finally:
             self._lock.release()
 
@@ -124,6 +125,9 @@ class Lease:
                 file.write(self._content())
         except FileExistsError:
             raise BusyError(f"{self.run_dir} has just been taken by another process") from None
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
         self._last_beat = _clock()
         for path in self.run_dir.glob("lease-*.json"):
             if (found := NAME.fullmatch(path.name)) and int(found[1]) < self.number:

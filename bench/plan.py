@@ -89,16 +89,18 @@ class Plan:
         """
         content = self.content()
         if self.path.exists():
-            self._require_unchanged(_read(self.path), content)
+            begun = self._require_unchanged(_read(self.path), content)
+            content |= {"begun": True} if begun else {}
         try:
             write_atomically(self.path, json.dumps(content, indent=1))
         except OSError as error:
             raise UserError(f"the store {self.suite.store} cannot be written: {error.strerror}") from None
 
-    def _require_unchanged(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+    def _require_unchanged(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
+        """True if runs of it have been made, with these sources or others; then it may only grow."""
         made = sum((Path(self.suite.store) / run["run_dir"] / "config.yaml").exists() for run in before["runs"])
-        if not made:
-            return
+        if not made and not before.get("begun"):
+            return False
         name = f"{self.suite.check.name} at scale {self.suite.scale.name}"
         for key, what in (("claims", "claims"), ("tuning_seeds", "tuning seeds"), ("reference", "reference")):
             if before["check"].get(key) != json.loads(json.dumps(now["check"][key])):
@@ -119,6 +121,7 @@ class Plan:
                 f"{lost} of the runs that {self.path} plans are no longer in {name}, of which {made} runs were made; "
                 "restore the check, or use another store"
             )
+        return True
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def _read(path: Path) -> dict[str, Any]:
         plan = json.loads(path.read_text())
         if plan.keys() >= {"check", "runs"}:
             return dict(plan)
-    except (ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError):
         pass
     raise UserError(f"{path} is not a plan that can be read; restore it, or remove it to freeze the claims anew")
 

@@ -93,7 +93,10 @@ class RunRecord:
 
     def found_finished(self) -> bool:
         """True when the run is done here; nothing is written, so that a store may be read-only."""
-        self._require_ours()
+        try:
+            self._require_ours()
+        except OSError as error:
+            raise UserError(f"the run directory {self.path} cannot be read: {error.strerror}") from None
         return self.finished
 
     def __enter__(self) -> "RunRecord":
@@ -174,6 +177,9 @@ class RunRecord:
                 held = (self.path / name).stat().st_size if (self.path / name).exists() else 0
                 if held < size:
                     raise ValueError(f"{name} has lost rows: it had {size} bytes, now {held}")
+            for path in checkpoint.found(self.path):  # passed over; the tables it belongs to go now
+                if checkpoint.step_of(path) > step:
+                    path.unlink(missing_ok=True)
         attempt = {"started": manifest["started"], "host": manifest["hardware"]["host"], "from_step": step}
         with self._writing():
             self.manifest = {"hash": self.hash, **self.provenance, **manifest, "attempts": [*before, attempt]}
@@ -224,6 +230,10 @@ class RunRecord:
             with self._writing():
                 write_atomically(self.path / "status.json", json.dumps(content))
 
+    def restoring(self, step: int) -> None:
+        """Say that a checkpoint is being taken up, which may take long where games are played again."""
+        self.status(force=True, state="running", restoring=True, step=step, steps=self.container["steps"])
+
     def resumable(self, step: int, state: dict[str, Any]) -> None:
         """Save what the run can go on from."""
         with self._writing():
@@ -237,6 +247,8 @@ class RunRecord:
         with self._writing():
             with aside.open("wb") as file:
                 torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
             aside.replace(self.path / "checkpoint.pt")
 
     def finish(self, **fields: Any) -> None:
@@ -246,7 +258,8 @@ class RunRecord:
         with self._writing():
             write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2))
         self.status(force=True, state="done", **fields)
-        checkpoint.clear(self.path)
+        with contextlib.suppress(OSError):
+            checkpoint.clear(self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None

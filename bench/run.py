@@ -1,5 +1,6 @@
 """One run, from its configuration to its directory."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -36,12 +37,12 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
     path = run_directory(container)
     record = RunRecord(path, container)
     if record.found_finished():
+        with contextlib.suppress(OSError):  # a store that may only be read
+            checkpoint.clear(path)  # a kill between the end and this would leave gigabytes
         return path, True
     with record:
         if record.finished:  # by another process, meanwhile
             return path, True
-        torch.set_num_threads(config.threads)
-        torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree
         made, kept = _take_up(config, record)
         with listening() as stop, loggers.mirror(config.logger, path, container, kept.get("mirror")) as mirror:
             _Following(config, record, made, mirror, stop).follow(kept)
@@ -58,9 +59,10 @@ def _take_up(config: RunConfig, record: RunRecord) -> tuple[Session, dict[str, A
     for path, state in checkpoint.whole(record.path):
         made = session.make(config)
         try:
+            record.restoring(state["step"])
             made.load_state_dict(state["session"])
             record.begin(origin, state["step"], state["sizes"])
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError, RuntimeError, ArithmeticError) as error:
             made.close()
             checkpoint.pass_over(path, error)
             continue
@@ -83,7 +85,7 @@ class _Following:
         """To the end, or to where a signal asks for one. Raises: KeyboardInterrupt: it was; all is saved."""
         self.began -= kept.get("wall_s", 0.0)
         record, mirror, steps = self.record, self.mirror, self.config.steps
-        count = 0
+        count = kept.get("step", 0)  # saved after its last step, it has none left
         with loggers.Display(record.path.name.rsplit("-", 1)[0], steps) as display:
             for progress in self.session:
                 count = progress.done

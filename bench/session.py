@@ -55,7 +55,9 @@ class Session(Protocol):
 
 
 def make(config: RunConfig) -> Session:
-    """The session of a run. The number of threads is set by the caller."""
+    """The session of a run, for whose threads it settles the process."""
+    torch.set_num_threads(config.threads)
+    torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree
     return Computation(config) if config.algo.name in exact.PROGRAMS else Training(config)
 
 

@@ -16,7 +16,7 @@ from bench.envs import SUITES
 from bench.exact import PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
-TIES = ("bench.schedule", "bench.session")
+TIES = ("bench", "bench.schedule", "bench.session")
 ASIDE = {"bench.algos", "bench.envs", "bench.errors", "bench.exact", "bench.metrics"}
 SCHEMAS = "config"  # ending of the modules that hold them
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from bench import checkpoint
+from bench.errors import RunError
 
 STATE = {"weights": torch.arange(1000.0), "step": 8, "names": ["a", None, True]}
 
@@ -87,3 +88,11 @@ def test_memory_that_ran_out_does_not_make_a_checkpoint_useless(tmp_path, monkey
     monkeypatch.setattr(torch, "load", scarce)
     with pytest.raises(RuntimeError, match="allocate memory"):
         steps(tmp_path)
+
+
+def test_one_that_cannot_be_read_is_no_reason_to_begin_anew(tmp_path, monkeypatch):
+    saved(tmp_path, 8, 16)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "Input/output error", "x")))
+    with pytest.raises(RunError, match="cannot be read: Input/output error"):
+        steps(tmp_path)
+    assert len(checkpoint.found(tmp_path)) == 2

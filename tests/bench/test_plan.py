@@ -239,3 +239,14 @@ def test_a_planned_run_that_never_ended_may_be_mended_and_a_finished_one_may_not
     write_atomically(tmp_path / first.runs[0].run_dir / "status.json", '{"state": "done"}')
     with pytest.raises(UserError, match="1 of the runs that"):
         mended.freeze()
+
+
+def test_other_sources_do_not_thaw_the_claims(tmp_path):
+    first = frozen(tmp_path)
+    write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
+    elsewhere = [replace(run, hash="0" * 64, run_dir=f"{run.run_dir}-new") for run in first.runs]
+    replace(first, runs=tuple(elsewhere)).freeze()  # the same runs of changed sources, none of which exists
+    claims = first.suite.check.claims
+    softer = replace(first.suite.check, claims=[replace(claims[0], margin=claims[0].margin / 2), *claims[1:]])
+    with pytest.raises(UserError, match="the claims of multi_step at scale smoke differ"):
+        replace(first, suite=replace(first.suite, check=softer)).freeze()

@@ -6,7 +6,7 @@ import torch
 import yaml
 from filelock import FileLock
 
-from bench import record
+from bench import checkpoint, record
 from bench.episodes import Episode
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -237,3 +237,39 @@ def test_a_status_that_cannot_be_read_is_a_failed_run_which_the_next_start_makes
     (tmp_path / "status.json").write_text('{"state": "do')
     assert read_status(tmp_path)["state"] == "failed"
     assert "not valid JSON" in read_status(tmp_path)["error"]
+
+
+def test_a_newer_checkpoint_that_was_passed_over_goes_when_the_run_goes_on_from_an_older_one(tmp_path):
+    run = begin(tmp_path / "run")
+    for step in (8, 16):
+        run.resumable(step, {"step": step})
+    run.__exit__(None, None, None)
+    with RunRecord(tmp_path / "run", CONFIG) as again:
+        again.begin(MANIFEST, 8, again_sizes(tmp_path / "run"))
+        assert [checkpoint.step_of(path) for path in checkpoint.found(tmp_path / "run")] == [8]
+
+
+def again_sizes(run_dir):
+    return {name: (run_dir / name).stat().st_size for name in record.TABLES}
+
+
+def test_a_table_that_has_lost_rows_makes_a_checkpoint_useless(tmp_path):
+    begin(tmp_path / "run").__exit__(None, None, None)
+    sizes = {name: size + 1 for name, size in again_sizes(tmp_path / "run").items()}
+    with pytest.raises(ValueError, match="has lost rows"), RunRecord(tmp_path / "run", CONFIG) as again:
+        again.begin(MANIFEST, 8, sizes)
+
+
+def test_a_torn_row_after_the_checkpoint_is_dropped(tmp_path):
+    run = begin(tmp_path / "run")
+    run.episode(Episode(8, 1.5, 8, 0, 0))
+    sizes = run.sizes()
+    run.episode(Episode(16, 2.5, 8, 0, 0))
+    run.__exit__(None, None, None)
+    with (tmp_path / "run/episodes.csv").open("a") as file:
+        file.write("24,1")
+    with RunRecord(tmp_path / "run", CONFIG) as again:
+        again.begin(MANIFEST, 8, sizes)
+        again.episode(Episode(16, 2.5, 8, 0, 0))
+    assert [line[:2] for line in (tmp_path / "run/episodes.csv").read_text().splitlines()] == ["st", "8,", "16"]
+    assert [attempt["from_step"] for attempt in record.read_manifest(tmp_path / "run")["attempts"]] == [0, 8]

@@ -45,6 +45,8 @@ RUNS = (
     f"algo=dpo env=atari hparams=dpo_cpu_discrete {_A2C} {_DPO}",
     f"{_SAC} {_PENDULUM}",
     f"{_SAC} {_DMC}",
+    f"-m algo=ppo env=classic seed=1 {_DAPO}",
+    f"-m algo=on_policy {_PENDULUM} {_PPO}",
     "algo=proposition1 env=exact steps=5 logger=none",
     "algo=exact_ascent env=exact steps=20 algo.updates_per_version=5 logger=none",
     "algo=uae_variance env=exact env.task=garnet_small steps=2 algo.lambdas=[0.5,0.95] logger=none",

@@ -166,8 +166,8 @@ def twice(rng: random.Random, base: Base) -> Mutation:
 
 
 KINDS: dict[Callable[[random.Random, Base], Mutation], int] = {
-    value: 40,
-    near: 25,
+    value: 35,
+    near: 30,
     structure: 15,
     preset: 10,
     place: 4,
@@ -182,7 +182,7 @@ def case(seed: int, number: int) -> Case:
     suite = rng.random() < SUITE_SHARE
     base = base_of("bench.suite", rng.choice(SUITES)) if suite else base_of("bench", rng.choice(RUNS))
     words, names = list(base.words), set()
-    for kind in rng.choices(list(KINDS), list(KINDS.values()), k=rng.choice([1, 1, 1, 2, 2, 3])):
+    for kind in rng.choices(list(KINDS), list(KINDS.values()), k=rng.choice([1, 1, 1, 1, 2, 2, 3])):
         mutation = kind(rng, base)
         for word in mutation.words:
             key = word.partition("=")[0]
