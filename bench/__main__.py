@@ -67,6 +67,8 @@ def _check_all(arguments: list[str]) -> list[Path]:
         raise UserError(f"the sweep {' '.join(flags.overrides)} has no values to run")
     of_sweep = [word for word in flags.overrides if flags.multirun and word.lstrip("+~").startswith("hydra.")]
     run_dirs = []
+    if flags.hydra_help and flags.overrides:
+        raise UserError(f"--hydra-help takes no key=value, got {flags.overrides[0]!r}")
     for job in jobs:
         composed = compose.compose([*of_sweep, *job])
         if flags.help or flags.hydra_help or flags.info or (flags.cfg and not flags.resolve):

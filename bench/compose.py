@@ -152,7 +152,8 @@ def _check_word(override: str) -> None:
 
 @cache
 def _groups() -> frozenset[str]:
-    return frozenset(str(path.relative_to(CONF_DIR)) for path in CONF_DIR.rglob("*") if path.is_dir())
+    folders = {str(path.relative_to(CONF_DIR)) for path in CONF_DIR.rglob("*") if path.is_dir()}
+    return frozenset(folders | {group for group, _, _ in SCHEMAS if group})
 
 
 def to_run_config(config: DictConfig) -> RunConfig:

@@ -169,7 +169,10 @@ def _refusal_faults(case: Case, said: str, written: set[str]) -> list[str]:
     faults = _sentence_faults(said)
     if len(said.splitlines()) != 1:
         faults.append("more than one line")
-    named = [name for name in case.names if name and re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)]
+    known = {
+        part for name in case.names for part in (name, name.rpartition(".")[2])
+    }  # OmegaConf has the last part alone
+    named = [name for name in known if name and re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", said)]
     if not named and not any(word in said or repr(word)[1:-1] in said for word in case.words if "=" in word):
         faults.append(f"names none of {sorted(case.names)[:12]}")
     return faults + ([f"written: {sorted(written)[:5]}"] if written else [])
