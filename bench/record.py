@@ -115,6 +115,8 @@ class RunRecord:
         return self
 
     def _require_ours(self) -> None:
+        if self.path.is_symlink() and not self.path.exists():
+            raise UserError(f"the run directory {self.path} cannot be written: it is a link that leads nowhere")
         config = self.path / "config.yaml"
         if config.exists():
             found = _configuration_in(config)

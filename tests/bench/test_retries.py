@@ -135,7 +135,7 @@ def test_a_run_that_is_interrupted_from_outside_goes_on_where_it_was(tmp_path, u
     assert make(tmp_path, [run], retries=3) == []
     assert status(run_dir)["params_sha256"] == status(unbroken["da_full"])["params_sha256"]
     attempts = [attempt["from_step"] for attempt in json.loads((run_dir / "manifest.json").read_text())["attempts"]]
-    assert len(attempts) == 4
+    assert 2 <= len(attempts) <= 4  # a run of half a minute may end before the second or third signal reaches it
     assert attempts == sorted(attempts)
     assert attempts[-1] > 0
 

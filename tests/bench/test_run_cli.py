@@ -234,6 +234,13 @@ def test_a_store_that_is_a_file_is_refused(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_run_directory_that_links_nowhere_is_refused_before_a_sweep_begins(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    result = call(tmp_path, "bench", "-m", "env=classic", "logger=none", "run_dir=loop", "store=swept")
+    assert "a link that leads nowhere" in one_sentence(result)
+    assert {path.name for path in tmp_path.iterdir()} == {"loop"}
+
+
 def test_a_crash_inside_a_multirun_is_recorded_and_stops_no_other_run(tmp_path):
     result = call(tmp_path, "bench", "-m", "env=classic", "steps=2048", "logger=none", "algo.learning_rate=1e30,1e-3")
     assert result.returncode == 1

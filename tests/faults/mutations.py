@@ -128,7 +128,7 @@ def structure(rng: random.Random, base: Base) -> Mutation:
             (f"+{group.replace('.', '/')}={odd}", _names(group)),
             (f"{group}.{group}={odd}", _names(group)),
             (key, _names(key)),
-            (f"={odd}", {"="}),
+            (f"={odd}", {"=", "no key"}),
             (f"{key}==={odd}", _names(key)),
         ]
     )
@@ -142,7 +142,7 @@ def preset(rng: random.Random, base: Base) -> Mutation:
     name = rng.choice([*known, *known, values.misspelt(known[0], rng), *values.PATHS, *values.SCALARS[:12]])
     word = rng.choice(["{}={}"] * 6 + ["+{}={}", "~{}={}", "++{}={}", "{}@_global_={}", "override {}={}"])
     # What another preset leaves without a value, or does not know, may be any key of the base or of the preset.
-    return Mutation([word.format(group, name)], {group, name, *values.every_name()})
+    return Mutation([word.format(group, name)], {group, group.split("/")[0], name, *values.every_name()})
 
 
 def place(rng: random.Random, base: Base) -> Mutation:
