@@ -34,6 +34,7 @@ class Verdict:
     budget_fraction: float | None
     verdict: str = "not run"
     reason: str = ""
+    registration: str = ""  # registered | exploratory; blank: frozen by its plan, without a hash
     estimate: float | None = None
     interval: list[float] | None = None
     interval_kind: str = ""
@@ -100,6 +101,7 @@ def _blank(claim: Claim, plan: Plan, cells: Cells) -> Verdict:
         margin=claim.margin,
         alpha=claim.alpha,
         min_budget=claim.min_budget,
+        registration=plan.registrations.get(claim.id, ""),
         budget_fraction=plan.budget_fraction(named_arms(claim, plan), cells.tasks) if cells.tasks else None,
         chosen={
             text: choice.arms

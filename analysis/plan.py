@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,8 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     reference_config: dict[str, Any]  # arm -> algo and env of the reported experiment
     tuning_seeds: int = 0  # the first seeds, on which best(...) and tuned(...) choose
+    registrations: dict[str, str] = field(default_factory=dict)  # claim id -> registered | exploratory
+    looks: tuple[int, ...] = ()  # seeds=auto: judged seeds at which claims are looked at; () = once, at the end
 
     def steps(self, arms: Iterable[str] | None = None, tasks: Iterable[str] | None = None) -> tuple[int, int] | None:
         """Least and most planned steps of a run of these arms and tasks (None: of all); None where none is planned."""

@@ -8,6 +8,7 @@ import pytest
 import synthetic as synth
 
 from analysis import __main__ as cli
+from analysis import judging
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [(["supported"], 0), (["supported", "inconclusive"], 2), (["not run", "refuted"], 1), (["not comparable"], 2)],
 )
 def test_strict_says_the_worst_verdict(verdicts: list[str], status: int) -> None:
-    assert cli.strict_status(verdicts) == status
+    assert judging.strict_status(verdicts) == status
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_strict_says_the_worst_verdict(verdicts: list[str], status: int) -> None
         (["archive", "check=all", "store=a", "scale=cpu"], "archive needs results"),
         (["confirm", "check=all", "results=a"], "confirm needs store and scale"),
         (["figures", "paper=dapo"], "paper and figure go together"),
-        (["report", "paper=dapo", "figure=1"], "paper and figure go together"),
+        (["report", "paper=dapo", "figure=1"], "unknown paper, figure"),
         (["figures", "paper=dapo", "figure=one"], "figure=one is no number"),
     ],
 )
