@@ -240,9 +240,8 @@ def _estimate(cells: Cells, d: np.ndarray, alpha: float) -> stats.Estimate:
 
 
 def centre(cells: Cells, d: np.ndarray) -> float:
-    """What the interval is about: the mean of one task, of shares and of few seeds, else the IQM."""
-    few = len(cells.seeds) < stats.BOOTSTRAP_FROM
-    return stats.mean(d) if len(cells.tasks) == 1 or cells.binary or few else stats.iqm(d)
+    """What the interval is about: the mean of one task and of shares, else the IQM."""
+    return stats.mean(d) if len(cells.tasks) == 1 or cells.binary else stats.iqm(d)
 
 
 def claim_estimate(cells: Cells, alpha: float) -> stats.Estimate | None:

@@ -1,9 +1,8 @@
 """What the planned seeds can decide, claim by claim, before a run exists. Pure: a plan and numbers in, rows out.
 
 The spread of a claim is that of its contrast, paired by seed and task, in runs that exist (of the store, or of a
-pilot), with the statistic that will judge it (`analysis.stats.difference`): from BOOTSTRAP_FROM seeds on the IQM over
-tasks, below that each seed's mean over tasks. Alpha is the claim's over the number of claims that Holm's procedure
-adjusts together, which is the procedure at its worst (as in `analysis.verdicts`).
+pilot), with the statistic that will judge it (`analysis.stats.difference`). Alpha is the claim's over the number of
+claims that Holm's procedure adjusts together, which is the procedure at its worst (as in `analysis.verdicts`).
 
 A claim is decidable when its seeds find, with 80 % power, a difference as large as that between the known runs'
 estimate and the margin, whichever way the verdict goes. An equivalence needs 90 % at either end of its margin, so that
@@ -36,13 +35,8 @@ class Spread:
 
     value: float
     sd: float  # of one seed, as the interval's width stands for it
-    few: tuple[float, float]  # value and sd where fewer than BOOTSTRAP_FROM seeds are planned
     n: int  # seeds
     source: str
-
-    def at(self, seeds: int) -> tuple[float, float]:
-        """Value and sd of the statistic that judges so many seeds."""
-        return (self.value, self.sd) if seeds >= stats.BOOTSTRAP_FROM else self.few
 
 
 @dataclass(frozen=True)
@@ -88,11 +82,10 @@ def spread(claim: Claim, tasks: list[str], scored: pd.DataFrame, plan: Plan, sou
     if len(whole) < 2 or (cells.censored is not None and cells.beyond()[2]):
         return None
     if cells.binary:
-        judged = few = stats.binary_difference(whole, len(cells.terms), claim.alpha)
+        judged = stats.binary_difference(whole, len(cells.terms), claim.alpha)
     else:
         judged = stats.difference(whole, claim.alpha, REPS)
-        few = stats.student_t(whole.mean(axis=1), claim.alpha)
-    return Spread(judged.value, judged.sd, (few.value, few.sd), len(whole), source)
+    return Spread(judged.value, judged.sd, len(whole), source)
 
 
 def seeds_of(claim: Claim, design: Design) -> int:
@@ -127,20 +120,14 @@ def _share(claim: Claim, value: float | None) -> float:
     return 0.9 if claim.direction == "equal" and (value is None or abs(value) < claim.margin) else 0.8
 
 
-def _seeds_for(claim: Claim, known: Spread | None, alpha: float, planned: int) -> int | None:
-    """Seeds that decide the claim with 80 % power; None above `stats.MAX_SEEDS`. Args: planned: seeds."""
+def _seeds_for(claim: Claim, known: Spread | None, alpha: float) -> int | None:
+    """Seeds that decide the claim with 80 % power; None above `stats.MAX_SEEDS`."""
     if known is None:
         return needed_seeds(ASSUMED_SD, alpha, _share(claim, None))
-    of_few, of_many = (
-        needed_seeds(distance(claim, value) / sd, alpha, _share(claim, value))
-        if sd > 0
-        else 2 * (distance(claim, value) > 0) or None
-        for value, sd in (known.few, (known.value, known.sd))
-    )
-    few = of_few is not None and of_few < stats.BOOTSTRAP_FROM
-    if few and (planned < stats.BOOTSTRAP_FROM or (of_many is not None and of_many < stats.BOOTSTRAP_FROM)):
-        return of_few
-    return None if of_many is None else max(of_many, stats.BOOTSTRAP_FROM)
+    far = distance(claim, known.value)
+    if known.sd == 0:
+        return 2 if far > 0 else None
+    return needed_seeds(far / known.sd, alpha, _share(claim, known.value))
 
 
 def claim_power(claim: Claim, design: Design, known: Spread | None) -> Power:
@@ -152,8 +139,8 @@ def claim_power(claim: Claim, design: Design, known: Spread | None) -> Power:
     if claim.direction == "every_below":
         return Power(claim, "decidable" if seeds and plan.scientific else "undecidable", seeds, needed=1)
     alpha = claim.alpha / max(design.family, 1)
-    needed = _seeds_for(claim, known, alpha, seeds)
-    value, sd = known.at(seeds) if known else (None, 1.0)
+    needed = _seeds_for(claim, known, alpha)
+    value, sd = (known.value, known.sd) if known else (None, 1.0)
     far = distance(claim, value) if value is not None else ASSUMED_SD
     found = detectable_sd(seeds, alpha, _share(claim, value)) * sd if seeds >= 2 else None
     reached = found is not None and (found <= far if sd > 0 else far > 0)

@@ -1,11 +1,10 @@
 """Statistics on matrices of one number per training run. Pure: arrays in, numbers out, no files, no plotting.
 
 Rows are runs (seeds), columns are tasks: `[R, T]`. The run is the only unit of replication. SciPy and
-statsmodels do what they can; ours are the stratified bootstrap, the prediction interval and the worst-case
-imputation.
+statsmodels do what they can; ours are the IQM's interval (its resampling: `analysis.bootstrap`), the prediction
+interval and the worst-case imputation.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-REPS = 20_000
-BOOTSTRAP_FROM = 5  # seeds per task
+from analysis.bootstrap import REPS, joint_iqm_error
+
 MAX_SEEDS = 8192  # power analyses stop here: nobody trains more
-_CHUNK = 4_000_000  # numbers resampled at once, to bound memory
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,13 @@ class Estimate:
     sd: float  # per-run standard deviation that the interval's width stands for
     kind: str
     p_value: Callable[[float], float]
+
+    def equivalence_p(self, margin: float) -> float:
+        """p of "the value lies outside +- margin": two tests, each at alpha / 2, as the (1 - alpha) interval reads.
+
+        Source: Schuirmann 1987 (two one-sided tests; there each at alpha).
+        """
+        return max(self.p_value(margin), self.p_value(-margin))
 
 
 def _checked(x: np.ndarray, least: int = 2) -> np.ndarray:
@@ -108,51 +113,27 @@ def welch(a: np.ndarray, b: np.ndarray, alpha: float = 0.05) -> Estimate:
     )
 
 
-def bootstrap_draws(x: np.ndarray, stat: Callable[..., np.ndarray], reps: int, seed: int) -> np.ndarray:
-    """Statistic of `reps` resamples: within each task (stratum) whole runs are drawn with replacement.
+def iqm_estimate(x: np.ndarray, alpha: float = 0.05, reps: int = REPS, seed: int = 0) -> Estimate:
+    """IQM over runs and tasks: IQM +- t SE, t of Student with R - 1 degrees of freedom, SE of resampled whole rows.
 
-    Args: x: `[R, T]`, R >= 2, finite; stat: `stat(values [reps, R * T], axis=1)`; seed: of the resampling.
-    Returns `[reps]`.
-    """
-    x = _checked(x)
-    runs, tasks = x.shape
-    rng, columns = np.random.default_rng(seed), np.arange(tasks)
-    size = max(1, _CHUNK // x.size)
-    draws = []
-    for start in range(0, reps, size):
-        rows = rng.integers(runs, size=(min(size, reps - start), runs, tasks))
-        draws.append(stat(x[rows, columns].reshape(len(rows), -1), axis=1))
-    return np.concatenate(draws)
-
-
-def _iqm_rows(values: np.ndarray, axis: int) -> np.ndarray:
-    return np.asarray(sp.trim_mean(values, 0.25, axis=axis))
-
-
-def stratified_bootstrap(x: np.ndarray, alpha: float = 0.05, reps: int = REPS, seed: int = 0) -> Estimate:
-    """IQM over runs and tasks with the percentile interval of the stratified bootstrap.
-
-    Source: Agarwal et al. 2021, section 4.2. The p value inverts the interval: twice the smaller share of
-    draws on either side of the margin, with the usual + 1. `sd` is the bootstrap's standard error times
-    R / sqrt(R - 1), since resampling R runs understates a variance by (R - 1) / R.
+    The row, one seed's runs on all tasks, is the unit: where tasks are dependent within a seed, resampling them
+    apart would call the same evidence several times. For a mean in place of the IQM this is Student's t.
+    Source: Agarwal et al. 2021, section 4.2 for the IQM; `analysis.bootstrap` for SE; measured by
+    `python -m analysis selftest`, as are the percentiles that it replaces.
     Args: x: `[R, T]`, R >= 2, finite; reps: resamples; seed: of the resampling.
     """
-    draws = bootstrap_draws(x, _iqm_rows, reps, seed)
-    low, high = np.quantile(draws, [alpha / 2, 1 - alpha / 2])
+    x = _checked(x)
+    error, freedom = joint_iqm_error(x, reps, seed), len(x) - 1
+    value = iqm(x)
+    half = float(sp.t.ppf(1 - alpha / 2, freedom)) * error
 
     def p_value(margin: float) -> float:
-        side = min(int((draws <= margin).sum()), int((draws >= margin).sum()))
-        return min(1.0, 2 * (side + 1) / (reps + 1))
+        if error == 0:  # every run alike
+            return 1.0 if value == margin else 0.0
+        return float(2 * sp.t.sf(abs(value - margin) / error, freedom))
 
-    return Estimate(
-        iqm(x),
-        float(low),
-        float(high),
-        len(x),
-        float(draws.std(ddof=1)) * len(x) / math.sqrt(len(x) - 1),
-        "stratified bootstrap of the IQM",
-        p_value,
-    )
+    kind = "Student-t of the IQM, bootstrap of whole seeds"
+    return Estimate(value, value - half, value + half, len(x), error * math.sqrt(len(x)), kind, p_value)
 
 
 def binary_difference(d: np.ndarray, arms: int, alpha: float) -> Estimate:
@@ -182,17 +163,11 @@ def binary_difference(d: np.ndarray, arms: int, alpha: float) -> Estimate:
 
 
 def difference(d: np.ndarray, alpha: float, reps: int = REPS, seed: int = 0) -> Estimate:
-    """Paired differences A - B: one task by Student's t, several by the stratified bootstrap of the IQM.
+    """Differences of a contrast, a row per seed: one task by Student's t, several by `iqm_estimate`.
 
-    Below BOOTSTRAP_FROM seeds the percentile bootstrap is far too narrow (see `small_n_sentence`): then Student's t on
-    one number per seed, its mean over tasks.
     Args: d: `[R, T]`, R >= 2, finite.
     """
-    if d.shape[1] == 1:
-        return student_t(d[:, 0], alpha)
-    if len(d) < BOOTSTRAP_FROM:
-        return dataclasses.replace(student_t(d.mean(1), alpha), kind="Student-t of each seed's mean over tasks")
-    return stratified_bootstrap(d, alpha, reps, seed)
+    return student_t(d[:, 0], alpha) if d.shape[1] == 1 else iqm_estimate(d, alpha, reps, seed)
 
 
 def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:
@@ -284,7 +259,7 @@ def small_n_sentence(n: int) -> str:
     return (
         "Few runs: the real coverage of a nominal 95 % percentile bootstrap of one task's mean is about 75 % "
         "at n = 3, 83-85 % at n = 5 and 90 % at n = 10, that of the IQM over five tasks 68 % at n = 2, 84 % at "
-        "n = 3 and 89 % at n = 5 (simulated); 5 seeds per arm detect only a difference of 2.0 standard "
-        "deviations with 80 % power (17 seeds for 1.0; Welch, two-sided). So single tasks, and several tasks below "
-        f"{BOOTSTRAP_FROM} seeds, have Student-t intervals here."
+        "n = 3 and 89 % at n = 5 (simulated). So intervals here are Student-t's with the seed as the unit, which hold "
+        "95 % (`python -m analysis selftest`) and are wide: 5 seeds per arm detect only a difference of 2.0 standard "
+        "deviations with 80 % power (17 seeds for 1.0; Welch, two-sided)."
     )

@@ -38,7 +38,7 @@ from analysis.words import loss_sentence, percent, unscientific
 def p_against(estimate: stats.Estimate, claim: Claim) -> float:
     """Two-sided p against the claim's margin; for an equivalence the larger of its two bounds (TOST)."""
     if claim.direction == "equal":
-        return max(estimate.p_value(claim.margin), estimate.p_value(-claim.margin))
+        return estimate.equivalence_p(claim.margin)
     return estimate.p_value(claim.margin if claim.direction == "greater" else -claim.margin)
 
 

@@ -197,7 +197,7 @@ def _claim(power: "Power") -> tuple[str, ...]:
         str(power.seeds),
         f"{sign}{claim.margin:.3g}",
         "-" if power.detectable is None else f"{power.detectable:.3g}" + ("" if known else " sd"),
-        f"{known.at(power.seeds)[0]:.3g}" if known else "-",
+        f"{known.value:.3g}" if known else "-",
         str(known.n) if known else "-",
         "-" if power.needed is None else str(power.needed),
         power.outcome,

@@ -29,13 +29,13 @@ def test_equal_runs_give_a_point_and_no_division_by_zero() -> None:
     assert (e.low, e.high, e.p_value(2.0), e.p_value(1.0)) == (2.0, 2.0, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("call", [stats.student_t, stats.stratified_bootstrap])
+@pytest.mark.parametrize("call", [stats.student_t, stats.iqm_estimate])
 def test_one_run_has_no_interval(call) -> None:
     with pytest.raises(ValueError, match="n = 1"):
         call(np.ones((1, 3)))
 
 
-@pytest.mark.parametrize("call", [stats.student_t, stats.stratified_bootstrap])
+@pytest.mark.parametrize("call", [stats.student_t, stats.iqm_estimate])
 def test_nan_is_refused_not_averaged_over(call) -> None:
     x = np.ones((3, 2))
     x[1, 1] = math.nan
@@ -43,31 +43,37 @@ def test_nan_is_refused_not_averaged_over(call) -> None:
         call(x)
 
 
-def test_bootstrap_repeats_with_its_seed_and_differs_with_another() -> None:
+def test_the_iqm_interval_repeats_with_its_seed_and_differs_with_another() -> None:
     x = np.random.default_rng(1).normal(size=(5, 4))
-    a, b, c = (stats.stratified_bootstrap(x, seed=s, reps=2000) for s in (3, 3, 4))
+    a, b, c = (stats.iqm_estimate(x, seed=s, reps=2000) for s in (3, 3, 4))
     assert (a.low, a.high) == (b.low, b.high)
     assert (a.low, a.high) != (c.low, c.high)
 
 
-def test_bootstrap_keeps_tasks_apart() -> None:
-    # Equal runs within each task: resampling within strata changes nothing, across strata it would.
-    e = stats.stratified_bootstrap(np.tile([0.0, 1.0, 2.0, 3.0], (5, 1)), reps=500)
+def test_equal_rows_have_an_iqm_without_width() -> None:
+    e = stats.iqm_estimate(np.tile([0.0, 1.0, 2.0, 3.0], (5, 1)), reps=500)
     assert e.low == e.high == e.value == 1.5
+    assert (e.p_value(1.5), e.p_value(1.0)) == (1.0, 0.0)
 
 
-def test_bootstrap_of_one_task_agrees_with_scipy() -> None:
-    from scipy.stats import bootstrap
-
-    x = np.random.default_rng(2).normal(size=40)
-    draws = stats.bootstrap_draws(x[:, None], np.mean, 20_000, seed=0)
-    theirs = bootstrap((x,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
-    assert np.quantile(draws, [0.025, 0.975]) == pytest.approx([theirs.low, theirs.high], abs=0.01)
+def test_tasks_that_move_together_are_one_piece_of_evidence() -> None:
+    one = np.random.default_rng(1).normal(size=(8, 1))
+    alone, five = stats.student_t(one[:, 0]), stats.iqm_estimate(np.tile(one, (1, 8)))
+    assert five.high - five.low > 0.9 * (alone.high - alone.low)  # eight copies say no more than one
 
 
-def test_bootstrap_chunks_give_the_asked_number_of_draws(monkeypatch) -> None:
-    monkeypatch.setattr(stats, "_CHUNK", 10)
-    assert len(stats.bootstrap_draws(np.ones((2, 2)), np.mean, 7, seed=0)) == 7
+def test_the_iqm_interval_and_its_p_value_agree() -> None:
+    e = stats.iqm_estimate(np.random.default_rng(1).normal(size=(6, 4)))
+    assert e.p_value(e.low) == pytest.approx(0.05)
+    assert e.sd / math.sqrt(6) * 2.5705818366147395 == pytest.approx(e.high - e.value)  # t of 5 degrees of freedom
+
+
+def test_equivalence_is_two_one_sided_tests() -> None:
+    from statsmodels.stats.weightstats import DescrStatsW
+
+    x = np.array([0.1, -0.2, 0.3, 0.05, -0.1])
+    p, _, _ = DescrStatsW(x).ttost_mean(-0.4, 0.4)
+    assert stats.student_t(x).equivalence_p(0.4) == pytest.approx(2 * p)  # each at alpha / 2
 
 
 def test_ties_count_half_in_the_probability_of_improvement() -> None:
@@ -138,9 +144,7 @@ def test_a_share_of_one_arm_is_pulled_towards_a_half() -> None:
     assert (estimate.low + estimate.high) / 2 == pytest.approx(8 / 10)  # two ones and two zeros added
 
 
-def test_few_seeds_on_several_tasks_are_one_number_each() -> None:
-    d = np.array([[0.0, 2.0], [2.0, 4.0], [4.0, 3.0]])
-    expected = stats.student_t(np.array([1.0, 3.0, 3.5]))
-    found = stats.difference(d, 0.05)
-    assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
-    assert "bootstrap" in stats.difference(np.tile(d, (2, 1)), 0.05).kind
+def test_one_task_has_the_mean_and_several_the_iqm() -> None:
+    d = np.array([[0.0, 2.0, 9.0, 1.0], [2.0, 4.0, 9.0, 1.0], [4.0, 3.0, 9.0, 1.0]])
+    assert stats.difference(d[:, :1], 0.05).kind == "Student-t"
+    assert stats.difference(d, 0.05).value == stats.iqm(d)
