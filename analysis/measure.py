@@ -147,8 +147,14 @@ class Measured:
     estimate: stats.Estimate | None = None
 
 
-def measure(claim: Claim, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]) -> Measured:
-    """Numbers and interval of one claim; its verdict where no statistic could answer."""
+def measure(
+    claim: Claim, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config], level: float | None = None
+) -> Measured:
+    """Numbers and interval of one claim; its verdict where no statistic could answer.
+
+    Args: level: 1 - coverage of the interval; None: the claim's alpha.
+    """
+    level = claim.alpha if level is None else level
     cells = claim_cells(scored, claim, plan)
     verdict = _blank(claim, plan, cells)
     measured = Measured(claim, cells, verdict)
@@ -169,9 +175,9 @@ def measure(claim: Claim, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey
         return measured
     if len(present) == d.size and verdict.n >= 2 and len(cells.sides) == 2:
         verdict.probability_of_improvement = stats.probability_of_improvement(*cells.sides)
-    if estimate := claim_estimate(cells, claim.alpha):
+    if estimate := claim_estimate(cells, level):
         paired = ", paired by task and seed" if len(cells.sides) > 1 else ""
         verdict.interval = [estimate.low, estimate.high]
-        verdict.interval_kind = f"{percent(1 - claim.alpha)} {estimate.kind}{paired}"
+        verdict.interval_kind = f"{percent(1 - level)} {estimate.kind}{paired}"
         measured.estimate = estimate
     return measured

@@ -182,7 +182,12 @@ def probability_of_improvement(a: np.ndarray, b: np.ndarray) -> float:
 
 def holm(p: list[float]) -> list[float]:
     """Holm's step-down adjusted p values, in the given order."""
-    return [float(value) for value in multipletests(p, method="holm")[1]] if p else []
+    return [float(value) for value in multipletests(p, method="holm")[1]] if len(p) > 1 else list(p)
+
+
+def share_bound(found: int, n: int, level: float = 0.95) -> float:
+    """Upper bound of a share of which `found` of `n` independent runs were seen, exact (Clopper and Pearson 1934)."""
+    return 1.0 if found == n else float(sp.beta.ppf(level, found + 1, n - found))
 
 
 def seeds_for_power(effect: float, alpha: float = 0.05, power: float = 0.8, *, is_paired: bool = False) -> int | None:

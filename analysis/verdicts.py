@@ -16,22 +16,33 @@ decides; a planned claim without runs enters with p = 1. Otherwise inconclusive.
 * every_below is a universal statement over runs: supported when D < margin in every planned run, refuted by a single
   run with D >= margin. Its p is 0 when decided and 1 when not, by this rule, and it is no member of the family.
 
+The interval of several tasks is that of the IQM with the seed as the unit (analysis.stats.iqm_estimate).
+
+A claim that was edited or added after runs existed is exploratory: it is judged and says so, and its p is adjusted over
+all claims, while those of registered claims are adjusted over registered ones alone.
+
+With seeds=auto (plan.looks) a claim is looked at whenever a batch of seeds is complete, at the level that its share of
+alpha, alpha / claims, has left there (analysis.sequential); the first look that decides it stands, whatever later seeds
+of other claims say. The interval printed is that of the look, at its level.
+
 Lost runs are imputed at their worst (analysis.cells). Where a metric can be censored (steps_to) D is restricted to the
 budget; on a task where no run got there within it, it says nothing, and the claim stays inconclusive.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats as sp
 
 from analysis import stats
-from analysis.cells import Cells
+from analysis.cells import Cells, entries
 from analysis.load import RunKey
 from analysis.measure import Measured, Verdict, is_planned, measure
 from analysis.plan import Claim, Plan
 from analysis.protocol import Config
+from analysis.selection import chooses
+from analysis.sequential import levels
 from analysis.words import loss_sentence, percent, unscientific
 
 
@@ -127,7 +138,7 @@ def _universal(measured: Measured, plan: Plan) -> None:
     verdict.estimate = float(present.max()) if n else None
     sentences = [*gates, *_facts(cells, verdict), *([loss] if loss else [])]
     if n:
-        bound = 1.0 if above == n else float(sp.beta.ppf(0.95, above + 1, n - above))
+        bound = stats.share_bound(above, n)
         sentences.append(
             f"{above} of {n} runs are not below {claim.margin:g}: their share is at most {percent(bound)} "
             "(exact, 95 %). The estimate is the largest value."
@@ -170,7 +181,8 @@ def _conclude(measured: Measured, plan: Plan, family: int) -> None:
             }[where]
         )
         if where != "inconclusive" and not adjusted:
-            sentences.append(f"After Holm over {family} claims p = {verdict.p_holm:.3g} is not below {claim.alpha}.")
+            how = f"Adjusted for {len(plan.looks)} looks and" if plan.looks else "After Holm over"
+            sentences.append(f"{how} {family} claims p = {verdict.p_holm:.3g} is not below {claim.alpha}.")
         elif where != "inconclusive" and loss:
             sentences.append("The worst-case imputation gives the same verdict.")
         apart = _apart(verdict, claim) if where == "supported" or claim.direction == "equal" else []
@@ -200,21 +212,73 @@ def _apart(verdict: Verdict, claim: Claim) -> list[str]:
     return [f"Tasks whose own interval lies {where}: {', '.join(said)}."] if said else []
 
 
+def _family(items: list[Measured], plan: Plan, *, registered: bool) -> list[Measured]:
+    """Claims that a p value decides; of registered ones without those that are exploratory."""
+    return [
+        item
+        for item in items
+        if item.claim.direction != "every_below"
+        and is_planned(item.claim, plan)
+        and not (registered and item.verdict.registration == "exploratory")
+    ]
+
+
+def _adjust(items: list[Measured], plan: Plan, chosen: list[Measured]) -> None:
+    """Holm over `items`, and the verdict of those of them that are `chosen`."""
+    adjusted = stats.holm([1.0 if item.verdict.p is None else item.verdict.p for item in items])
+    for item, p_holm in zip(items, adjusted, strict=True):
+        if item in chosen and not item.verdict.verdict:
+            item.verdict.p_holm = p_holm if item.estimate else None
+            _conclude(item, plan, len(items))
+
+
 def judge(plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]) -> list[Verdict]:
-    """All claims of a plan, Holm-adjusted together, sorted by id.
+    """All claims of a plan, adjusted together, sorted by id.
 
     Args: scored: as from `analysis.scores.score_runs`; configs: resolved configurations by (arm, task, seed).
     """
     measured = [measure(claim, plan, scored, configs) for claim in plan.claims]
-    family = [item for item in measured if item.claim.direction != "every_below" and is_planned(item.claim, plan)]
     for item in measured:
         if item.claim.direction == "every_below" and not item.verdict.verdict:
             _universal(item, plan)
         if item.estimate:
             item.verdict.p = p_against(item.estimate, item.claim)
-    adjusted = stats.holm([1.0 if item.verdict.p is None else item.verdict.p for item in family])
-    for item, p_holm in zip(family, adjusted, strict=True):
-        if not item.verdict.verdict:
-            item.verdict.p_holm = p_holm if item.estimate else None
-            _conclude(item, plan, len(family))
+    family = _family(measured, plan, registered=False)
+    confirmatory = _family(measured, plan, registered=True)
+    if plan.looks:
+        for item in family:
+            if not item.verdict.verdict:
+                item.verdict = _looked(item, plan, scored, configs, len(family))
+    else:
+        _adjust(confirmatory, plan, confirmatory)
+        if len(confirmatory) < len(family):
+            _adjust(family, plan, [item for item in family if item not in confirmatory])
+    for item in measured:
+        if item.verdict.registration == "exploratory" and item.verdict.verdict not in ("not run", "not comparable"):
+            item.verdict.reason += " Exploratory: stated or edited when runs of it existed."
     return sorted((item.verdict for item in measured), key=lambda verdict: verdict.id)
+
+
+def _looked(item: Measured, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config], family: int) -> Verdict:
+    """The verdict of the first look that decides the claim, else of the last that was reached."""
+    claim, before = item.claim, plan.tuning_seeds
+    # A claim that chooses no arm is judged on the tuning seeds too.
+    more = 0 if any(map(chooses, entries(claim, plan))) else before
+    nominal = levels(tuple(n + more for n in plan.looks), claim.alpha / family)
+    reached = 1 + max(run.seed for run in plan.runs)
+    found = item
+    for number, (seeds, level) in enumerate(zip(plan.looks, nominal, strict=True), start=1):
+        if seeds + before > reached:
+            break
+        part = replace(plan, runs=tuple(run for run in plan.runs if run.seed < seeds + before))
+        found = measure(claim, part, scored[scored["seed"] < seeds + before], configs, level)
+        if found.estimate:
+            found.verdict.p = p_against(found.estimate, claim)
+            # In units of the claim's own alpha, so that below alpha means below the look's level.
+            found.verdict.p_holm = min(1.0, found.verdict.p * claim.alpha / level)
+        if not found.verdict.verdict:
+            _conclude(found, part, family)
+            found.verdict.reason += f" Look {number} of {len(plan.looks)}, after {seeds} seeds, at level {level:.2g}."
+        if found.verdict.verdict in ("supported", "refuted"):
+            break
+    return found.verdict
