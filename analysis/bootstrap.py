@@ -24,7 +24,8 @@ from scipy import stats as sp
 
 REPS = 10_000
 THREADS = 2
-_CHUNK = 4_000_000  # counts made at once by a thread, to bound memory
+_CHUNK = 2_000_000  # counts made at once by a thread, to bound memory
+_BLOCK = 100_000  # counts summed at once, to stay in the cache
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # counts `[reps, R, T]`, x `[R, T]` -> `[reps]`
 
@@ -46,7 +47,7 @@ def _sizes(x: np.ndarray, least: int) -> np.ndarray:
     """Runs per task, `[T]`. Errors: ValueError: a task has too few, or an infinity."""
     if x.ndim < 2 or np.isinf(x).any():
         raise ValueError(f"a matrix [runs, tasks] of finite numbers is needed, found shape {x.shape}")
-    sizes = np.isfinite(x).sum(axis=0)
+    sizes: np.ndarray = np.isfinite(x).sum(axis=0)
     if (sizes < least).any():
         raise ValueError(f"n = {sizes.min()}: no interval below n = {least}")
     return sizes
@@ -59,17 +60,19 @@ def packed(x: np.ndarray) -> np.ndarray:
 
 
 def _counted(drawn: np.ndarray, runs: int) -> np.ndarray:
-    """How often each run was drawn. Args: drawn: `[reps, draws, T]` indices. Returns `[reps, runs, T]`."""
-    kind = np.uint8 if runs < 255 else np.int32
+    """How often each run was drawn, `[reps, runs, T]`. Args: drawn: `[reps, draws, T]`; `runs` stands for none."""
+    kind = np.uint8 if runs < 256 else np.int32
     return np.stack([(drawn == run).sum(axis=1, dtype=kind) for run in range(runs)], axis=1)
 
 
 def stratified_counts(sizes: np.ndarray, reps: int, rng: np.random.Generator) -> np.ndarray:
     """Counts of resamples within each task. Args: sizes: `[T]` runs of each. Returns `[reps, R, T]`."""
-    runs = int(sizes.max())
+    runs, shape = int(sizes.max()), (reps, int(sizes.max()), len(sizes))
     kind = np.uint8 if runs < 255 else np.int32
-    drawn = rng.integers(0, sizes, size=(reps, runs, len(sizes)), dtype=kind)
-    drawn[:, np.arange(runs)[:, None] >= sizes] = np.iinfo(kind).max  # a task with fewer runs draws fewer
+    if (sizes == runs).all():
+        return _counted(rng.integers(0, runs, size=shape, dtype=kind), runs)
+    drawn = rng.integers(0, sizes, size=shape, dtype=kind)
+    drawn[:, np.arange(runs)[:, None] >= sizes] = runs  # a task with fewer runs draws fewer
     return _counted(drawn, runs)
 
 
@@ -115,22 +118,36 @@ def of_optimality_gap(counts: np.ndarray, x: np.ndarray) -> np.ndarray:
     return 1.0 - of_mean(counts, np.minimum(x, 1.0))
 
 
+def _middle_mean(counts: np.ndarray, pick: np.ndarray, values: np.ndarray, cut: int) -> np.ndarray:
+    """Mean of what is left of resamples without the `cut` smallest and the `cut` largest.
+
+    With c_i draws of the i smallest runs, cut to b_i = clip(c_i, cut, N - cut), the sum of the middle is
+    b_N v_N - cut v_1 - sum_i b_i (v_{i+1} - v_i).
+    Args: counts: `[reps, M]`; pick: `[N]` column of each run; values: `[N]` the runs, increasing. Returns `[reps]`.
+    """
+    total = len(values)
+    steps, ends = np.diff(values), (total - cut) * values[-1] - cut * values[0]
+    size = max(1, _BLOCK // total)
+    sums = np.empty(len(counts))
+    for start in range(0, len(counts), size):
+        block = np.cumsum(counts[start : start + size][:, pick[:-1]], axis=1, dtype=np.int32)
+        sums[start : start + size] = np.clip(block, cut, total - cut, out=block) @ steps
+    return np.asarray((ends - sums) / (total - 2 * cut))
+
+
 def of_iqm(counts: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Interquartile mean over runs and tasks: the mean of the middle half, cut as `scipy.stats.trim_mean` cuts.
 
     Where tasks have unequally many runs each task has the same weight, and the quarters are cut to the exact share.
     """
     sizes = np.isfinite(x).sum(axis=0)
-    flat = x.ravel()
-    order = np.argsort(flat, kind="stable")[: int(sizes.sum())]  # NaN last
-    drawn = counts.reshape(len(counts), -1)[:, order]
+    flat, total = x.ravel(), int(sizes.sum())
+    order = np.argsort(flat, kind="stable")[:total]  # NaN last
+    counts = counts.reshape(len(counts), -1)
     if (sizes == sizes[0]).all():
-        total = int(sizes.sum())
-        cut = int(0.25 * total)
-        below = np.clip(np.cumsum(drawn, axis=1, dtype=np.int32), cut, total - cut)
-        return np.asarray(np.diff(below, axis=1, prepend=cut) @ flat[order] / (total - 2 * cut))
+        return _middle_mean(counts, order, flat[order], int(0.25 * total))
     weight = np.tile(1 / sizes, len(x))[order]
-    below = np.clip(np.cumsum(drawn * weight, axis=1), 0.25 * len(sizes), 0.75 * len(sizes))
+    below = np.clip(np.cumsum(counts[:, order] * weight, axis=1), 0.25 * len(sizes), 0.75 * len(sizes))
     return np.asarray(np.diff(below, axis=1, prepend=0.25 * len(sizes)) @ flat[order] / (0.5 * len(sizes)))
 
 
@@ -222,10 +239,14 @@ def improvement(a: np.ndarray, b: np.ndarray, alpha: float = 0.05, reps: int = R
     if least < 2:
         return Interval(value, math.nan, math.nan, least)
 
+    of_task = np.ascontiguousarray(share, dtype=np.float32)
+
     def wins(k: int, rng: np.random.Generator) -> np.ndarray:
-        drawn_a, drawn_b = (stratified_counts(sizes, k, rng).astype(np.float32) for sizes in (of_a, of_b))
-        parts = ((drawn_a[..., t] @ one * drawn_b[..., t]).sum(1) for t, one in enumerate(share.astype(np.float32)))
-        return np.asarray(sum(parts, np.zeros(k)))
+        drawn_a, drawn_b = (
+            np.ascontiguousarray(stratified_counts(sizes, k, rng).transpose(2, 0, 1), dtype=np.float32)
+            for sizes in (of_a, of_b)
+        )
+        return np.asarray((drawn_a @ of_task * drawn_b).sum(axis=(0, 2)))
 
     se = _in_chunks(reps, a.size + b.size, seed, wins).std(ddof=1)
     half = float(_half_width(se, np.concatenate([of_a, of_b]), alpha))
@@ -244,6 +265,9 @@ def curve_band(
 
     def lines(k: int, rng: np.random.Generator) -> np.ndarray:
         counts = stratified_counts(sizes, k, rng)
+        if statistic == "mean":  # of all checkpoints at once
+            share = (x / sizes[:, None] / len(sizes)).reshape(-1, x.shape[2]).astype(np.float32)
+            return np.asarray(counts.reshape(k, -1).astype(np.float32) @ share)
         return np.stack([of(counts, x[..., c]) for c in range(x.shape[2])], axis=1)
 
     drawn = _in_chunks(reps, x[..., 0].size, seed, lines)
@@ -257,7 +281,11 @@ def joint_iqm_error(x: np.ndarray, reps: int = REPS, seed: int = 0) -> float:
 
     Args: x: `[R, T]` finite, R >= 2.
     """
-    runs = len(x)
-    rows = joint_counts(runs, reps, seed)
-    counts = np.broadcast_to(rows[:, :, None], (reps, *x.shape))
-    return float(of_iqm(counts, x).std(ddof=1)) * math.sqrt(runs / (runs - 1))
+    runs, flat = len(x), x.ravel()
+    rows, order = joint_counts(runs, reps, seed), np.argsort(flat, kind="stable")
+    draws_of = np.array_split(rows, max(1, reps * x.size // _CHUNK))
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = pool.map(
+            lambda part: _middle_mean(part, order // x.shape[1], flat[order], int(0.25 * len(flat))), draws_of
+        )
+        return float(np.concatenate(list(parts)).std(ddof=1)) * math.sqrt(runs / (runs - 1))
