@@ -97,7 +97,7 @@ class Design:
         return [(arm, task, seed) for arm in self.arms for seed in range(self.seeds) for task in tasks]
 
     def _raw(self) -> dict[str, Any]:
-        arms = {arm: {"label": arm, "reported": None, "overrides": []} for arm in self.arms}
+        arms: dict[str, Any] = {arm: {"label": arm, "reported": None, "overrides": []} for arm in self.arms}
         runs = [
             {"arm": arm, "task": task, "seed": seed, "steps": 1, "hash": "", "run_dir": f"{arm}-{task}-{seed}"}
             for arm, task, seed in self._keys()
@@ -135,7 +135,7 @@ class Design:
         around = self.spread * np.linspace(-1, 1, self.tasks) if self.tasks > 1 else np.zeros(1)
         # The first arm alone carries what differs between tasks, so that contrasts with it do.
         effects = np.asarray(truths, dtype=float)[:, None] + np.where(np.arange(len(truths))[:, None] == 0, around, 0.0)
-        return noise(rng, shape) + effects[:, None, :]
+        return np.asarray(noise(rng, shape) + effects[:, None, :])
 
 
 def claim(**changes: Any) -> dict[str, Any]:
