@@ -49,13 +49,13 @@ def test_noise_alone_shows_no_sensitivity_on_test_runs_and_much_on_the_runs_it_w
     apart, same, covered = [], [], 0
     for _ in range(200):
         x = rng.normal(size=(20, 4, 10))
-        found = s.sensitivity(x[..., :4], x[..., 4:], reps=500)
+        found = s.sensitivity(x[..., :4], x[..., 4:])
         apart.append(found.value)
         covered += found.low <= 0 <= found.high
-        same.append(s.sensitivity(x, x, reps=10).value)
+        same.append(s.sensitivity(x, x).value)
     assert abs(np.mean(apart)) < 0.04  # standard error 0.02
     assert np.mean(same) > 0.3  # the planted fault: a maximum over noise
-    assert covered >= 0.88 * 200  # a percentile bootstrap of 6 runs, 4 tasks: somewhat below 95 %
+    assert covered >= 0.91 * 200  # 95 % but for chance
 
 
 def test_the_effective_dimension_counts_what_must_be_tuned() -> None:
