@@ -46,6 +46,8 @@ def _run_saying_files(call: Call) -> int:
     try:
         status: int = importlib.import_module(f"analysis.{COMMANDS[call.command].module}").run(call)
         return status
+    except BrokenPipeError:
+        raise
     except OSError as error:
         # A full disk is said of no file: then the folder that was written to.
         from analysis.study import REPORTS, default_out

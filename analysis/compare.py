@@ -22,12 +22,19 @@ import pandas as pd
 
 from analysis import reported, stats
 from analysis.load import RunKey, Store, by_run, run_records
-from analysis.plan import Arm, Plan, Reference
-from analysis.protocol import Difference, differing
+from analysis.plan import Arm, Plan
+from analysis.protocol import Config, Difference, differing
 from analysis.scores import WINDOW, final_score, matched_steps
 
 LABELS = ("compatible", "higher", "lower", "not comparable", "underpowered")
 ALPHA = 0.05
+INTERVAL_SAYS = {
+    "higher": "The prediction interval lies above the margin.",
+    "lower": "The prediction interval lies below the margin.",
+    "compatible": "The prediction interval lies within the margin.",
+    "underpowered": "The prediction interval is too wide for the margin.",
+}
+NO_SETTING = "The plan names no configuration of the reported runs, so protocols cannot be compared."
 
 
 @dataclass(kw_only=True)
@@ -68,60 +75,63 @@ def margin_of(task: str, theirs: float, fraction: float) -> float:
     return fraction * (abs(known[0] - known[1]) if known else abs(theirs))
 
 
-def _our_scores(store: Store, games: dict[RunKey, pd.DataFrame], task: str, start: float, end: float) -> pd.DataFrame:
-    """Arm, seed, value of every planned run of a task; NaN where it is not done or finished no game."""
-    rows = []
-    for key, run in run_records(store.runs[store.runs["task"] == task]):
-        part = games.get(key)
-        value = math.nan
-        if run["state"] == "done" and part is not None:
-            value, _ = final_score(part["step"].to_numpy(float), part["return"].to_numpy(float), start, end)
-        rows.append({"arm": run["arm"], "seed": run["seed"], "value": value})
-    return pd.DataFrame(rows)
+def label_runs(
+    values: np.ndarray, pool: np.ndarray, theirs: float, n_theirs: int, margin: float
+) -> tuple[str, str, list[float] | None]:
+    """Label, reason and prediction interval of ours - theirs, whose protocols agree.
 
-
-def _protocol(store: Store, plan: Plan, arm: Arm, task: str) -> list[Difference]:
-    """Fields in which any of the arm's runs on the task differs from the reported setting."""
-    found: dict[str, Difference] = {}
-    for (name, of_task, _), config in store.configs.items():
-        if (name, of_task) == (arm.name, task):
-            for item in differing(config, plan.reference_config[arm.name]):
-                found.setdefault(item.field, item)
-    return [found[name] for name in sorted(found)]
-
-
-def _label(values: np.ndarray, pool: np.ndarray, result: Comparison, reference: Reference) -> None:
-    """Fill in interval and label. Args: values: `[planned]`, NaN where lost; pool: all of the task."""
-    assert result.theirs is not None
-    assert result.margin is not None
+    Args: values: `[planned]` one number per run, NaN where lost; pool: numbers of all our runs on the task, whose ends
+    stand for lost ones; theirs: mean of n_theirs runs; margin: raw score.
+    """
     present = values[np.isfinite(values)]
     if len(values) < 2 or len(present) == 0:
-        result.label = "underpowered"
-        result.reason = f"n = {len(present)}: no interval."
-        return
+        return "underpowered", f"n = {len(present)}: no interval.", None
     whole = len(present) == len(values)
     fills = [present] if whole else [np.where(np.isnan(values), fill, values) for fill in (pool.min(), pool.max())]
-    estimates = [stats.prediction_interval(x, result.theirs, reference.runs, ALPHA) for x in fills]
-    result.interval = [min(e.low for e in estimates), max(e.high for e in estimates)]
-    labels = {label_of(e.low, e.high, result.margin) for e in estimates}
-    result.label = labels.pop() if len(labels) == 1 else "underpowered"
+    estimates = [stats.prediction_interval(x, theirs, n_theirs, ALPHA) for x in fills]
+    labels = {label_of(e.low, e.high, margin) for e in estimates}
+    label = labels.pop() if len(labels) == 1 else "underpowered"
     lost = "" if whole else f" {len(values) - len(present)} of {len(values)} runs lost: imputed at their worst."
-    result.reason = {
-        "higher": "The prediction interval lies above the margin.",
-        "lower": "The prediction interval lies below the margin.",
-        "compatible": "The prediction interval lies within the margin.",
-        "underpowered": "The prediction interval is too wide for the margin.",
-    }[result.label] + lost
+    return label, INTERVAL_SAYS[label] + lost, [min(e.low for e in estimates), max(e.high for e in estimates)]
 
 
-def _compare(
-    store: Store, games: dict[RunKey, pd.DataFrame], plan: Plan, arm: Arm, task: str, end: float
-) -> Comparison:
-    reference = plan.reference
+@dataclass(frozen=True)
+class ArmRuns:
+    """All planned runs of an arm on a task, each once."""
+
+    task: str
+    arm: Arm
+    games: list[pd.DataFrame | None]  # step, return of each; None where the run is lost
+    configs: list[Config]
+    pool: list[pd.DataFrame | None]  # likewise of every arm on the task
+
+    def scores(self, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+        """Mean return of the full games in (start, end], by run `[planned]`, and of the pool without its losses."""
+        values, pool = (np.array([_score(part, start, end) for part in parts]) for parts in (self.games, self.pool))
+        return values, pool[np.isfinite(pool)]
+
+    def differing(self, theirs: Config) -> list[Difference]:
+        """Fields in which any of the runs differs from the reported setting."""
+        found = {item.field: item for config in reversed(self.configs) for item in differing(config, theirs)}
+        return [found[name] for name in sorted(found)]
+
+
+def _score(games: pd.DataFrame | None, start: float, end: float) -> float:
+    if games is None:
+        return math.nan
+    return final_score(games["step"].to_numpy(float), games["return"].to_numpy(float), start, end)[0]
+
+
+def compare_curve(runs: ArmRuns, plan: Plan, end: float) -> tuple[Comparison, np.ndarray]:
+    """An arm on a task beside the paper's curve, and our number of each planned run, NaN where it has none.
+
+    Args: plan: has a reference, with the reported setting of the arm; end: our matched steps.
+    """
+    arm, reference = runs.arm, plan.reference
     assert reference is not None
     assert arm.reported is not None
     result = Comparison(
-        task=task,
+        task=runs.task,
         arm=arm.name,
         arm_label=arm.label,
         method=arm.reported,
@@ -130,33 +140,42 @@ def _compare(
         at_step=end,
         n_theirs=reference.runs,
     )
-    curve = reported.dapo_curve(task, arm.reported, reference.steps_per_hour)
+    curve = reported.dapo_curve(runs.task, arm.reported, reference.steps_per_hour)
     if curve is not None:
         result.at_step = min(end, float(curve["step"].iloc[-1]))
         result.theirs = reported.value_at(curve, result.at_step)
-        result.margin = margin_of(task, result.theirs, reference.margin)
+        result.margin = margin_of(runs.task, result.theirs, reference.margin)
     width = reference.bin_steps or WINDOW * result.at_step
-    scores = _our_scores(store, games, task, result.at_step - width, result.at_step)
-    values = scores.loc[scores["arm"] == arm.name, "value"].to_numpy(float)
+    values, pool = runs.scores(result.at_step - width, result.at_step)
     present = values[np.isfinite(values)]
     result.planned, result.n_ours = len(values), len(present)
     if len(present):
         result.ours, result.ours_median = stats.mean(present), stats.median(present)
-    fields = _protocol(store, plan, arm, task) if plan.reference_config else []
+    fields = runs.differing(plan.reference_config[arm.name]) if plan.reference_config else []
     result.differing = [{"field": f.field, "ours": f.ours, "theirs": f.theirs} for f in fields]
-    if curve is None:
-        result.reason = f"No reported curve of {arm.reported} on {task}."
+    if result.theirs is None or result.margin is None:
+        result.reason = f"No reported curve of {arm.reported} on {runs.task}."
     elif not plan.reference_config:
-        result.reason = "The plan names no configuration of the reported runs, so protocols cannot be compared."
+        result.reason = NO_SETTING
     elif fields:
         result.reason = "Protocols differ: " + "; ".join(map(str, fields)) + "."
     elif not plan.scientific:
         result.label, result.reason = "underpowered", f"Scale {plan.scale} says nothing scientific."
     else:
-        if result.ours is not None and result.theirs is not None:
-            result.difference = result.ours - result.theirs
-        _label(values, scores["value"].dropna().to_numpy(float), result, reference)
-    return result
+        result.difference = None if result.ours is None else result.ours - result.theirs
+        result.label, result.reason, result.interval = label_runs(
+            values, pool, result.theirs, reference.runs, result.margin
+        )
+    return result, values
+
+
+def _arm_runs(store: Store, games: dict[RunKey, pd.DataFrame], arm: Arm, task: str) -> ArmRuns:
+    """The planned runs of an arm on a task in one store."""
+    records = run_records(store.runs[store.runs["task"] == task])
+    done = {key: games.get(key) if run["state"] == "done" else None for key, run in records}
+    configs = [config for (name, of_task, _), config in store.configs.items() if (name, of_task) == (arm.name, task)]
+    own = [part for (name, _, _), part in done.items() if name == arm.name]
+    return ArmRuns(task, arm, own, configs, list(done.values()))
 
 
 def compare_reported(store: Store, plan: Plan) -> list[Comparison]:
@@ -166,7 +185,7 @@ def compare_reported(store: Store, plan: Plan) -> list[Comparison]:
     ends, games = matched_steps(store.runs), by_run(store.episodes)
     present = set(zip(store.runs["task"], store.runs["arm"], strict=True))
     return [
-        _compare(store, games, plan, plan.arms[arm], task, ends[task])
+        compare_curve(_arm_runs(store, games, plan.arms[arm], task), plan, ends[task])[0]
         for task in sorted(ends)
         for arm in sorted(plan.arms)
         if plan.tasks[task].env == "atari" and plan.arms[arm].reported is not None and (task, arm) in present

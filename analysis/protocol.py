@@ -74,3 +74,30 @@ def env_differing(ours: Config, theirs: Config) -> list[Difference]:
     """
     found = differing(ours, theirs)
     return [item for item in found if item.field.startswith("env.") and item.field not in LEARNING]
+
+
+def measured(config: Config) -> dict[str, Any]:
+    """How our run measures, in the words of analysis/reported/protocols.yaml; None where its configuration is silent.
+
+    Args: config: resolved, of a run on Atari or MuJoCo.
+    """
+    env = config.get("env") or {}
+    if env.get("suite") != "atari":
+        return {"reward": env.get("reward"), "env_version": str(env.get("task", "")).rpartition("-")[2] or None}
+    rules = env.get("protocol") or {}
+    return {
+        "frame_skip": rules.get("frame_skip"),
+        "sticky_actions": rules.get("repeat_action_probability"),
+        "life_loss_ends": rules.get("life_loss_terminates"),
+        "clipped_rewards": rules.get("sign_rewards"),
+        "starts": None if rules.get("noop_max") is None else f"no-ops {rules['noop_max']}",
+        "full_action_space": rules.get("full_action_space"),
+        "no_reward_limit": rules.get("no_reward_limit"),
+        "max_frames": rules.get("max_frames"),
+    }
+
+
+def stated_differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Difference]:
+    """Fields that both sides state and that are unequal, in the order of theirs. Args: None = not stated."""
+    both = [name for name in theirs if theirs[name] is not None and ours.get(name) is not None]
+    return [Difference(name, ours[name], theirs[name]) for name in both if not same(ours[name], theirs[name])]

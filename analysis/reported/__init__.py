@@ -1,4 +1,4 @@
-"""Published numbers, each row with its source (README.md beside this file). Reading a file checks its columns."""
+"""Published numbers, each row with its source (README.md beside this file). Reading a file checks every cell."""
 
 import functools
 from pathlib import Path
@@ -6,70 +6,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.reported.schema import EXTRA_GAMES, GAMES, TABLES, read_checked
 from bench.errors import UserError
 
 FOLDER = Path(__file__).parent
-COLUMNS = {
-    "atari_human_random.csv": ("game", "random", "human", "exploration_class"),
-    "dapo_paper_fig2_curves.csv": ("game", "method", "hours", "median", "q25", "q75"),
-    "dapo_paper_games.csv": (
-        "game",
-        "human_score",
-        "category",
-        "fig1_rel_pct",
-        "fig3_first_bin_ppo",
-        "fig3_ppo_last5",
-        "fig3_da_last5",
-        "fig4_ppo_last5",
-        "fig4_da_last5",
-    ),
-    "dapo_repo_ppo_curves.csv": ("game", "hours", "score"),
-    "dapo_repo_ppo_final.csv": ("game", "final_score", "max_score", "pixel_error", "source", "protocol", "last_hour"),
-    "mujoco_published.csv": (
-        "env",
-        "env_version",
-        "algorithm",
-        "implementation",
-        "score",
-        "std",
-        "steps",
-        "seeds",
-        "score_kind",
-        "source",
-        "protocol",
-    ),
-    "atari_published.csv": (
-        "game",
-        "algorithm",
-        "implementation",
-        "score",
-        "frames",
-        "seeds",
-        "source",
-        "protocol",
-    ),
-}
-
-
-NUMBERS = ("score", "hours", "median", "steps", "final_score", "fig1_rel_pct", "random", "human")  # never text
+COLUMNS = {name: tuple(table.columns) for name, table in TABLES.items()}
 
 
 def read(name: str, folder: Path = FOLDER) -> pd.DataFrame:
-    """One reported file.
+    """One reported file, every cell checked (analysis/reported/schema.py).
 
-    Args: name: key of COLUMNS; folder: where it lies. UserError names the columns that are not there or hold text
-    where numbers belong.
+    Args: name: key of COLUMNS; folder: where it lies. UserError names file, row, column, what was found and what is
+    allowed.
     """
-    if name not in COLUMNS:
-        raise UserError(f"no reported file {name!r}; there is: {', '.join(COLUMNS)}")
-    frame = pd.read_csv(folder / name, keep_default_na=False, na_values=[""])
-    absent = [column for column in COLUMNS[name] if column not in frame.columns]
-    if absent:
-        raise UserError(f"{folder / name} lacks the columns {', '.join(absent)}")
-    text = [column for column in NUMBERS if column in frame and not pd.api.types.is_numeric_dtype(frame[column])]
-    if text:
-        raise UserError(f"{folder / name} holds text among the numbers of {', '.join(text)}")
-    return frame
+    if name not in TABLES:
+        raise UserError(f"no reported file {name!r}; there is: {', '.join(TABLES)}")
+    return read_checked(folder / name, _games() if name != GAMES else frozenset())
+
+
+@functools.cache
+def _games() -> frozenset[str]:
+    """Every game that a reported file may name."""
+    return frozenset(read(GAMES)["game"]) | frozenset(EXTRA_GAMES)
 
 
 @functools.cache

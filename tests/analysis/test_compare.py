@@ -1,6 +1,8 @@
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import synthetic as synth
 
@@ -137,3 +139,13 @@ def test_the_width_of_their_points_can_be_given(tmp_path: Path) -> None:
 def test_the_label_needs_the_whole_interval() -> None:
     cases = {(6.0, 9.0): "higher", (-9.0, -6.0): "lower", (-5.0, 5.0): "compatible", (4.0, 6.0): "underpowered"}
     assert {key: compare.label_of(*key, 5.0) for key in cases} == cases
+
+
+@pytest.mark.parametrize(("sign", "label"), [(1, "higher"), (-1, "lower")])
+def test_a_lost_run_is_imputed_at_both_ends(sign: int, label: str) -> None:
+    values, pool = sign * np.array([10.0, 10.1, 9.9, 10.0, math.nan]), sign * np.array([-30.0, 10.0])
+    assert compare.label_runs(values[:4], pool, 0.0, 5, 1.0)[0] == label
+    found, reason, interval = compare.label_runs(values, pool, 0.0, 5, 1.0)
+    assert interval is not None
+    assert interval[0] < 0 < interval[1]
+    assert (found, reason.endswith("1 of 5 runs lost: imputed at their worst.")) == ("underpowered", True)
