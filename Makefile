@@ -13,7 +13,8 @@ CHECKS := $(subst $(space),$(comma),$(NAMES))
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-slurm faults lint check reproduce-atari reproduce-mujoco reproduce report clean
+.PHONY: help setup test test-slow test-slurm test-browser rliable selftest faults lint check \
+	reproduce-atari reproduce-mujoco reproduce report clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -35,6 +36,21 @@ test-slurm: $(READY) ## runs on a real Slurm of one node, set up from Debian's p
 	@command -v slurmctld >/dev/null || { apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest -m slurm tests/slurm
+
+test-browser: $(READY) ## the report page in a headless Chromium: clicks, phone, dark, paper (root installs Debian's, a minute)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && command -v pdftotext >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver poppler-utils; }
+	@$(BIN)/python -c 'import selenium' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -n 0 -m browser tests/browser
+
+rliable: ## our aggregates beside those of rliable 1.2.0, in an environment of its own (a minute)
+	test -x .venv-rliable/bin/python || { $(PYTHON) -m venv .venv-rliable && .venv-rliable/bin/python -m pip install \
+		--quiet --disable-pip-version-check 'rliable==1.2.0' 'arch==7.2.0' 'pandas<3'; }
+	PYTHONPATH=. .venv-rliable/bin/python tests/oracle/rliable_agreement.py
+
+selftest: $(READY) ## the referee judged on synthetic runs of known truth (10 minutes); into results/selftest
+	$(BIN)/python -m analysis selftest out=results/selftest
 
 faults: $(READY) ## kills, torn files, full disks and whatever else may happen; a table of what survived (40 minutes)
 	$(BIN)/python -m tests.faults --out $(or $(OUT),results/faults/campaign.md)
@@ -65,7 +81,7 @@ reproduce: $(READY) ## every claim that two CPU cores can decide, without the ho
 	$(BIN)/python -m analysis report check=$(CHECKS) scale=cpu store=$(STORE) && \
 	$(BIN)/python -m analysis confirm check=$(CHECKS) scale=cpu store=$(STORE) results=results && exit $$suite
 
-report: $(READY) ## verdicts, figures and report.html from what the store holds, without running anything
+report: $(READY) ## verdicts, figures and one page, report.html, from what the store holds, without running anything
 	$(BIN)/python -m analysis report check=all store=$(STORE) \
 		$(if $(filter command% environment%,$(origin SCALE)),scale=$(SCALE))
 

@@ -16,7 +16,7 @@ COMMANDS = {
     "register": Command("freeze claims with a hash before their runs", "register", ("check", "scale", "store")),
     "diff": Command("which verdicts differ between A and B, and why", "diff", ("check", "scale"), (), ("A", "B")),
     "why": Command("every run, configuration, commit behind a figure", "why", ("store", "results"), (), ("FIGURE",)),
-    "archive": Command("pack results of a store into results/", "packing", BOTH, ("--partial",)),
+    "archive": Command("pack a store's results; without store: judge packs anew", "packing", BOTH, ("--partial",)),
     "confirm": Command("verdicts now against those packed", "packing", BOTH),
     "selftest": Command("judge synthetic runs of known truth", "selftest", ("reps", "seed", "out")),
     "speed": Command("time the statistics on synthetic runs", "speed", ("runs", "reps", "seed")),
@@ -25,7 +25,7 @@ COMMANDS = {
 
 def usage() -> str:
     """What --help prints."""
-    lines = [f"  {name:9}{command.does:52}{_taken(command)}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:9}{command.does:56}{_taken(command)}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: python -m analysis COMMAND KEY=VALUE ...",

@@ -54,9 +54,9 @@ def _sizes(x: np.ndarray, least: int) -> np.ndarray:
 
 
 def packed(x: np.ndarray) -> np.ndarray:
-    """`[R, T]` with each task's runs first and NaN, for runs that the task does not have, after them."""
+    """Each task's runs first, then NaN for those that it does not have; as many rows as the most runs of a task."""
     order = np.argsort(np.isnan(x), axis=0, kind="stable")
-    return np.asarray(np.take_along_axis(x, order, axis=0))
+    return np.asarray(np.take_along_axis(x, order, axis=0))[: int(np.isfinite(x).sum(axis=0).max())]
 
 
 def _counted(drawn: np.ndarray, runs: int) -> np.ndarray:
@@ -161,8 +161,9 @@ AGGREGATES: dict[str, Statistic] = {
 
 def point(x: np.ndarray, statistic: str) -> float:
     """The statistic of the runs themselves. Args: x: `[R, T]`, NaN: the task has fewer runs."""
-    x = packed(np.asarray(x, dtype=float))
+    x = np.asarray(x, dtype=float)
     _sizes(x, 1)
+    x = packed(x)
     return float(AGGREGATES[statistic](np.isfinite(x)[None].astype(np.uint8), x)[0])
 
 

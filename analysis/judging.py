@@ -52,7 +52,9 @@ def _require(call: Call) -> None:
         if call.get("check") or not (paper and figure):
             raise refusal("paper and figure go together, with figures alone and without check")
         return
-    if not call.get("check") and call.command != "report":
+    if call.command == "report":
+        return
+    if not call.get("check"):
         raise refusal(f"{call.command} needs check")
     if bool(call.get("store")) == bool(call.get("results")):
         raise refusal(f"{call.command} needs store or results, one of them")
@@ -77,30 +79,38 @@ def _print_paths(drawn: "list[Drawn]") -> None:
             print(path)
 
 
-def _one(call: Call, root: Path, check: str, scale: str) -> "tuple[Study, list[Drawn]]":
-    """Analyse one check, write and print what was asked for."""
+def _one(call: Call, root: Path, check: str, scale: str) -> "Study":
+    """Analyse one check, write and print its verdicts, or its figures."""
     from analysis import tables
     from analysis.study import analyse
     from analysis.terminal import verdict_text
 
     study = analyse(root, check, scale, call.path("out"))
-    drawn: list[Drawn] = []
-    if call.command != "verdict":
+    if call.command == "figures":
         from analysis.figures import draw_all
 
-        drawn = draw_all(study)
-    if call.command == "figures":
-        _print_paths(drawn)
-        return study, drawn
+        _print_paths(draw_all(study))
+        return study
     written = tables.write_tables(study)
-    if call.command == "report":
-        from analysis.report import write_report
-
-        written = [write_report(study, drawn)]
     print(verdict_text(study), end="\n\n")
-    for path in written:
-        print(path)
-    return study, drawn
+    if call.command == "verdict":
+        for path in written:
+            print(path)
+    return study
+
+
+def _report(call: Call, root: Path, pairs: list[tuple[str, str]]) -> list[str]:
+    """All checks on one page, with their verdicts and figures beside it. Returns the verdicts."""
+    from analysis import report
+    from analysis.figures import draw_all
+    from analysis.study import default_out
+
+    parts = []
+    for check, scale in pairs:  # a part, not the study, is kept: a store may hold more than memory does
+        study = _one(call, root, check, scale)
+        parts.append(report.part(study, draw_all(study)))
+    print(report.write_page(parts, root, call.path("out") or default_out(root)))
+    return [card.verdict.verdict for part in parts for card in part.cards]
 
 
 def run(call: Call) -> int:
@@ -111,16 +121,13 @@ def run(call: Call) -> int:
         return _paper_figure(call)
     from analysis import checks
 
-    root = call.root
-    assert root is not None
+    root = call.root_or_default()
     pairs = targets(call, root)
     if call.command != "verdict":
         for check, _ in pairs:
             checks.view(check)
-    done = [_one(call, root, check, scale) for check, scale in pairs]
-    if call.command == "report" and len(done) > 1:
-        from analysis.report import write_index
-
-        print(write_index([study for study, _ in done]))
-    verdicts = [verdict.verdict for study, _ in done for verdict in study.verdicts]
+    if call.command == "report":
+        verdicts = _report(call, root, pairs)
+    else:
+        verdicts = [v.verdict for check, scale in pairs for v in _one(call, root, check, scale).verdicts]
     return strict_status(verdicts) if "--strict" in call.flags else 0

@@ -91,6 +91,14 @@ def test_where_the_missing_runs_stand_does_not_matter():
     assert bootstrap.aggregate(first, "mean").n == 4
 
 
+def test_a_seed_that_is_lost_on_every_task_changes_nothing():
+    lost = np.concatenate([X, np.full((1, 5), math.nan)])
+    assert bootstrap.aggregate(lost, "iqm") == bootstrap.aggregate(X, "iqm")
+    assert bootstrap.improvement(lost, X) == bootstrap.improvement(X, X)
+    thresholds = np.array([0.0, 1.0])
+    assert (bootstrap.performance_profile(lost, thresholds)[0] == bootstrap.performance_profile(X, thresholds)[0]).all()
+
+
 def test_a_task_of_one_run_has_no_interval_and_one_of_none_is_refused():
     alone = bootstrap.aggregate(X[:1], "mean")
     assert alone.value == pytest.approx(X[0].mean())

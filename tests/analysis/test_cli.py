@@ -83,14 +83,25 @@ def test_all_means_every_check_that_is_planned_at_the_scale(
     assert "refuted" in capsys.readouterr().out
 
 
-def test_a_report_of_all_checks_has_an_index_that_links_to_each(root: Path, tmp_path: Path) -> None:
+def test_a_report_of_all_checks_is_one_page_beside_the_verdicts_of_each(root: Path, tmp_path: Path) -> None:
     assert cli.main(["report", "check=all", f"store={root}", "scale=cpu", f"out={tmp_path}"]) == 0
-    index = (tmp_path / "index.html").read_text()
-    for check in ("eta_curve-cpu", "multi_step-cpu"):
-        assert f'href="{check}/report.html"' in index
-        assert (tmp_path / check / "report.html").is_file()
-    assert "2 refuted" in index
-    assert "http" not in index
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["eta_curve-cpu", "multi_step-cpu", "report.html"]
+    page = (tmp_path / "report.html").read_text()
+    for check in ("eta_curve", "multi_step"):
+        assert page.count(f'id="check/{check}"') == 1
+        assert (tmp_path / f"{check}-cpu" / "verdicts.json").is_file()
+        assert not (tmp_path / f"{check}-cpu" / "report.html").exists()
+
+
+def test_a_report_without_a_place_is_about_the_store_here(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", "check=eta_curve"]) == 2
+    assert "neither ./store nor ./results with a plan" in capsys.readouterr().err
+    (tmp_path / "store").symlink_to(root)
+    assert cli.main(["report", "check=eta_curve", f"out={tmp_path / 'page'}"]) == 0
+    assert (tmp_path / "page" / "report.html").is_file()
 
 
 def test_the_store_is_left_alone_when_the_output_goes_elsewhere(root: Path, tmp_path: Path) -> None:
