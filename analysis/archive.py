@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load import EPISODE_COLUMNS, KEY, RunKey, Store
+from analysis.integrity import Twins, found_of, named, run_fault
+from analysis.load import EPISODE_COLUMNS, KEY, RunKey, Store, by_run, run_records
 from analysis.plan import Plan
 from analysis.protocol import flatten
 from bench.errors import UserError
@@ -259,18 +260,38 @@ def read_runs(folder: Path, plan: Plan) -> pd.DataFrame:
     runs[list(TEXT)] = runs[list(TEXT)].fillna("")
     found = list(runs[[*KEY, "steps", "hash"]].itertuples(index=False, name=None))
     if found != [(run.arm, run.task, run.seed, run.steps, run.hash) for run in plan.runs]:
-        raise UserError(f"{path} does not hold the runs of {folder / 'plan.json'}, one line each in their order")
+        said = f"{path} does not hold the runs of {folder / 'plan.json'}, one line each in their order"
+        gone = len(set(run_keys(plan)) - {row[:3] for row in found})
+        raise UserError(named("survivors only", f"{said}: {gone} of them are not there") if gone else said)
     return runs
 
 
 def read_store(folder: Path, plan: Plan, runs: pd.DataFrame) -> Store:
-    """The packed runs as if they were read from their store. Args: runs: one row per planned run."""
+    """The packed runs as if they were read from their store. Args: runs: one row per planned run.
+
+    UserError naming the fault (`analysis.integrity`) where a run that counts as done holds one.
+    """
     keys = run_keys(plan)
+    configs = unpack_configs(read_json(folder / "configs.json", ("common", "groups")))
+    if unasked := sorted(configs.keys() - set(keys)):
+        (arm, task, seed), said = unasked[0], f"{folder / 'configs.json'} holds {len(unasked)} runs that"
+        detail = f"{said} plan.json and runs.csv lack, such as arm {arm}, task {task}, seed {seed}"
+        raise UserError(named("survivors only", detail))
     tables = {name: unpack_table(folder / f"{name}.csv.gz", keys, columns) for name, columns in TABLES.items()}
-    return Store(
-        runs[[*KEY, *RUN_COLUMNS]],
-        tables["episodes"],
-        tables["metrics"],
-        unpack_configs(read_json(folder / "configs.json", ("common", "groups"))),
-        unpack_manifests(read_json(folder / "manifests.json", ("fields",)), keys),
-    )
+    manifests = unpack_manifests(read_json(folder / "manifests.json", ("fields",)), keys)
+    store = Store(runs[[*KEY, *RUN_COLUMNS]], tables["episodes"], tables["metrics"], configs, manifests)
+    require_sound(folder, plan, store)
+    return store
+
+
+def require_sound(folder: Path, plan: Plan, store: Store) -> None:
+    """Refuse a pack of which a done run holds a fault: `load` marked those failed, so the pack was edited since."""
+    games, rows, twins = by_run(store.episodes), by_run(store.metrics), Twins()
+    empty = store.episodes.iloc[:0], store.metrics.iloc[:0]
+    for planned, (key, run) in zip(plan.runs, run_records(store.runs), strict=True):
+        if run["state"] != "done":
+            continue
+        mine, sha = games.get(key, empty[0]), str(run["params_sha256"])
+        found = found_of(planned, store.configs.get(key, {}), sha, float(run["step"]), mine, rows.get(key, empty[1]))
+        if fault := run_fault(found) or twins.fault(*key, sha, mine):
+            raise UserError(f"{folder}: arm {key[0]}, task {key[1]}, seed {key[2]}: {fault}")

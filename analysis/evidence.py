@@ -33,9 +33,26 @@ def pack(store: Path, check: str, scale: str, results: Path, *, partial: bool = 
     # What is judged is what was written, digit for digit.
     study = judge_store(results, results, plan, archive.read_store(folder, plan, loaded.runs))
     written.append(archive.write_runs(folder, study.scored))
-    written.append(write_atomically(folder / "table.md", tables.table_markdown(study)))
-    written.append(write_atomically(folder / "verdicts.json", tables.verdicts_json(study)))
-    return written
+    return written + [write_atomically(path, text) for path, text in _verdict_files(folder, study).items()]
+
+
+def _verdict_files(folder: Path, study: Study) -> dict[Path, str]:
+    """verdicts.json last: a killed command leaves none that its data do not give."""
+    return {folder / "table.md": tables.table_markdown(study), folder / "verdicts.json": tables.verdicts_json(study)}
+
+
+def judged_anew(results: Path, check: str, scale: str) -> tuple[dict[Path, str], int]:
+    """What a pack's own data, which stay as they are, give now: path -> content, and how many verdicts are others.
+
+    UserError for a folder that is no pack, and for one whose runs.csv is not what its games and metrics give.
+    """
+    if not is_archive(results):
+        raise UserError(f"{results} holds no packed results to judge anew; store=DIR packs those of a store")
+    folder = archive_folder(results, check, scale)
+    path = folder / "verdicts.json"
+    before = _stated(path) if path.is_file() else {}
+    study = analyse(results, check, scale, results)
+    return _verdict_files(folder, study), sum(before.get(v.id) != v.verdict for v in study.verdicts)
 
 
 def overview(results: Path) -> str:

@@ -1,8 +1,9 @@
 """Run directories -> tidy frames. One row per planned run, whatever became of it; nothing is dropped
 silently.
 
-State of a run: `done` (its numbers count), `failed` (it raised, was interrupted, or its files contradict the
-plan: `error` says how), `running` (not finished), `missing` (no directory or no status).
+State of a run: `done` (its numbers count), `failed` (it raised, was interrupted, its files contradict the plan, or
+they hold a fault of `analysis.integrity`: `error` says which), `running` (not finished), `missing` (no directory or no
+status).
 """
 
 import io
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis.integrity import Twins, found_of, run_fault
 from analysis.plan import Plan, PlannedRun
 from bench.errors import UserError
 
@@ -169,17 +171,7 @@ def contradiction(planned: PlannedRun, run: Run) -> str:
         return "episodes.csv holds a return that is not a number"
     if not games["step"].is_monotonic_increasing or games.duplicated(["step", "env"]).any():
         return "episodes.csv is out of order or repeats a game: a resumed run wrote over its own past"
-    if len(games) and games["step"].max() > reached:
-        return (
-            f"episodes.csv goes to step {games['step'].max()}, the run only to {reached}: "
-            "frames written where agent steps belong?"
-        )
-    if games["length"].sum() > reached:
-        return (
-            f"its games add up to {games['length'].sum()} steps, the run generated {reached}: "
-            "frames written where agent steps belong?"
-        )
-    return ""
+    return run_fault(found_of(planned, run.config, run.fingerprint, reached, games, run.metrics))
 
 
 def load_run(store: Path, planned: PlannedRun) -> Run:
@@ -206,10 +198,9 @@ def load_run(store: Path, planned: PlannedRun) -> Run:
     elif run.state == "running":
         run.error = f"not finished: step {run.status.get('step')} of {planned.steps}"
     elif run.state == "done":
-        problem = contradiction(planned, run)
-        if problem:
-            run.state, run.error = "failed", problem
         run.fingerprint = str(run.status.get("params_sha256") or "")
+        if problem := contradiction(planned, run):
+            run.state, run.error = "failed", problem
     return run
 
 
@@ -234,14 +225,11 @@ def settle(plan: Plan, runs: list[Run]) -> Store:
     rows: list[dict[str, Any]] = []
     frames: dict[str, list[pd.DataFrame]] = {"episodes": [], "metrics": []}
     configs, manifests = {}, {}
-    owner: dict[tuple[str, str, str], int] = {}
-    clocks = _clocks(plan, runs)
+    twins, clocks = Twins(), _clocks(plan, runs)
     for planned, run in zip(plan.runs, runs, strict=True):
         key = (planned.arm, planned.task, planned.seed)
-        if run.state == "done" and run.fingerprint:
-            twin = owner.setdefault((planned.arm, planned.task, run.fingerprint), planned.seed)
-            if twin != planned.seed:
-                run.state, run.error = "failed", f"identical to seed {twin}: not an independent run, counted once"
+        if run.state == "done" and (twin := twins.fault(*key, run.fingerprint, run.episodes)):
+            run.state, run.error = "failed", twin
         cut = (run.episodes["truncated"] == 1) & (run.episodes["lives"] > 0)
         rows.append(
             dict(zip(KEY, key, strict=True))

@@ -8,7 +8,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import checks
+from analysis import checks, provenance
 from analysis.study import Study
 from bench.errors import UserError
 
@@ -17,7 +17,7 @@ HELPERS = ("__init__", "frames", "paper_panels", "style")
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on disk: `paths` by suffix (png, svg, pdf, csv)."""
+    """A figure on disk: `paths` by suffix (png, svg, pdf, csv; why.json says what it was made of)."""
 
     stem: str
     caption: str
@@ -30,12 +30,13 @@ def names() -> list[str]:
 
 
 def draw_all(study: Study) -> list[Drawn]:
-    """Draw every figure that the check shows; a figure without data draws nothing."""
+    """Draw every figure that the check shows, each with a record of its runs; without data nothing is drawn."""
     drawn: list[Drawn] = []
     for figure in checks.view(study.plan.name).figures:
         if figure.name not in names():
             raise UserError(
                 f"check {study.plan.name} shows the unknown figure {figure.name!r}; there is: {', '.join(names())}"
             )
-        drawn += importlib.import_module(f"analysis.figures.{figure.name}").draw(study, figure.options)
+        made = importlib.import_module(f"analysis.figures.{figure.name}").draw(study, figure.options)
+        drawn += [provenance.record(one, [study], figure.options) for one in made]
     return drawn

@@ -113,7 +113,7 @@ def test_frames_written_for_agent_steps_are_caught(tmp_path: Path) -> None:
     make(tmp_path, games=[(4 * step, value) for step, value in GAMES])
     frame = runs_of(tmp_path)
     assert set(frame.state) == {"failed"}
-    assert "frames written where agent steps belong" in frame.loc[0, "error"]
+    assert "frames taken for steps: episodes.csv goes to step 4000" in frame.loc[0, "error"]
 
 
 def test_game_lengths_in_frames_are_caught(tmp_path: Path) -> None:
@@ -142,6 +142,7 @@ def test_a_run_ends_on_a_whole_step_of_all_its_actors(tmp_path: Path) -> None:
     path = tmp_path / content["runs"][0]["run_dir"] / "status.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 992}))  # 62 of 62.5 steps of 16 actors
     (path.parent / "episodes.csv").write_text("step,return,length,env,truncated,lives\n900,1,300,0,0,0\n")
+    (path.parent / "metrics.csv").write_text("step,version\n992,1\n")
     assert runs_of(tmp_path).loc[0, "state"] == "done"
 
 
