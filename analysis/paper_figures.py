@@ -32,6 +32,7 @@ STEPS_PER_HOUR = {1: 12_600_000, 2: 12_600_000, 3: 12_600_000, 4: 4 * 12_600_000
 HOURS = {1: 2.0, 2: 4.64, 3: 2.0, 4: 4.45}  # length of the paper's runs
 # What a run may differ in from the 16-actor setting and still belong to the figure.
 FREE = {1: (), 2: (), 3: (), 4: ("env.num_envs", "algo.reuse")}
+RUNS = {1: 1, 2: 5, 3: 1, 4: 1}  # of the paper, per game and method
 ACTORS = {1: 16, 2: 16, 3: 16, 4: 64}
 CLIP = (-100.0, 200.0)  # percent, as the paper's bars are cut at 200
 
@@ -40,8 +41,8 @@ CLIP = (-100.0, 200.0)  # percent, as the paper's bars are cut at 200
 class Ours:
     """Our runs of the paper's methods."""
 
-    curves: pd.DataFrame  # game, method, seed, step, score: binned
-    scores: pd.DataFrame  # game, method, seed, score: final
+    curves: pd.DataFrame  # game, method, arm, seed, step, score: binned
+    scores: pd.DataFrame  # game, method, arm, seed, score: final
     notes: list[str]  # what is there and cannot be compared, as sentences
 
     def mean(self, game: str, method: str) -> float:
@@ -51,8 +52,8 @@ class Ours:
 
 
 NOTHING = Ours(
-    pd.DataFrame(columns=["game", "method", "seed", "step", "score"]),
-    pd.DataFrame(columns=["game", "method", "seed", "score"]),
+    pd.DataFrame(columns=["game", "method", "arm", "seed", "step", "score"]),
+    pd.DataFrame(columns=["game", "method", "arm", "seed", "score"]),
     [],
 )
 
@@ -63,6 +64,7 @@ class OurRun:
 
     game: str
     method: str
+    arm: str
     seed: int
     curve: pd.DataFrame  # step, score: binned, cut to the figure's length
     score: float | None  # final; None: the run covers too little of the figure
@@ -116,7 +118,7 @@ def _comparable(study: Study, figure: int) -> tuple[list[OurRun], list[str]]:
         final = part.loc[part["step"] > (1 - WINDOW) * min(length, ends[game]), "score"]
         whole = len(final) and ends[game] >= (1 - WINDOW) * length
         score = float(final.mean()) if whole else None
-        found.append(OurRun(game, method, seed, part, score, min(length, ends[game])))
+        found.append(OurRun(game, method, arm, seed, part, score, min(length, ends[game])))
     if not fields:
         return found, []
     shown = sorted(fields)
@@ -136,9 +138,9 @@ def _gather(runs: list[OurRun], notes: list[str], figure: int) -> Ours:
         if key not in longest or run.covered > longest[key].covered:
             longest[key] = run
     kept = list(longest.values())
-    curves = [run.curve.assign(game=run.game, method=run.method, seed=run.seed) for run in kept]
+    curves = [run.curve.assign(game=run.game, method=run.method, arm=run.arm, seed=run.seed) for run in kept]
     scores = [
-        {"game": run.game, "method": run.method, "seed": run.seed, "score": run.score}
+        {"game": run.game, "method": run.method, "arm": run.arm, "seed": run.seed, "score": run.score}
         for run in kept
         if run.score is not None
     ]
@@ -227,10 +229,10 @@ def draw(paper: str, figure: int, source: Path | None, out: Path) -> list[Drawn]
 
 def draw_figure(figure: int, ours: Ours, out: Path) -> Drawn:
     """Draw a figure of the DAPO paper with our runs."""
-    from analysis.figures import paper_panels  # matplotlib takes its time; a wrong number should not
+    from analysis.figures import paper_games, paper_panels  # matplotlib takes its time; a wrong number should not
 
     if figure == 1:
         return paper_panels.relative_scores(ours, out)
     if figure == 2:
         return paper_panels.six_games(ours, out)
-    return paper_panels.all_games(figure, ours, out)
+    return paper_games.all_games(figure, ours, out)

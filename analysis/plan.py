@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from analysis import registration
 from bench.check_config import ClaimConfig
 from bench.errors import UserError
+from bench.registration import LATER, cell
 
 Claim = ClaimConfig  # one set of rules for what is configured and for what is judged
 SCALES = ("smoke", "quick", "cpu", "gpu", "paper")  # from the smallest to the largest
@@ -81,12 +83,24 @@ class Plan:
     tuning_seeds: int = 0  # the first seeds, on which best(...) and tuned(...) choose
     registrations: dict[str, str] = field(default_factory=dict)  # claim id -> registered | exploratory
     looks: tuple[int, ...] = ()  # seeds=auto: judged seeds at which claims are looked at; () = once, at the end
+    most_seeds: dict[tuple[str, str], int] = field(default_factory=dict)  # seeds=auto: (arm, task) -> of those at most
 
     def steps(self, arms: Iterable[str] | None = None, tasks: Iterable[str] | None = None) -> tuple[int, int] | None:
         """Least and most planned steps of a run of these arms and tasks (None: of all); None where none is planned."""
         arms, tasks = set(self.arms if arms is None else arms), set(self.tasks if tasks is None else tasks)
         planned = [run.steps for run in self.runs if run.arm in arms and run.task in tasks]
         return (min(planned), max(planned)) if planned else None
+
+    def looks_at(self, cells: Iterable[tuple[str, str]], first: int = 0) -> tuple[int, ...]:
+        """Seeds that a claim about these (arm, task) has at each look; () where it is looked at once.
+
+        All of them count towards the largest: a block with few seeds has all of them at an early look.
+        Args: first: seed from which on the claim is judged: `tuning_seeds` where it chooses an arm, else 0.
+        """
+        whole = self.tuning_seeds + max(self.looks, default=0)
+        most = min((self.most_seeds[cell] for cell in cells if cell in self.most_seeds), default=whole)
+        found = {min(self.tuning_seeds + look, most) - first for look in self.looks}
+        return tuple(sorted(number for number in found if number > 0))
 
     def budget_fraction(self, arms: Iterable[str], tasks: Iterable[str]) -> float | None:
         """Least planned steps of these runs over the steps of a reported run.
@@ -112,6 +126,7 @@ def _build(cls: Any, raw: dict[str, Any], where: str) -> Any:
 
 
 def _claim(raw: dict[str, Any], where: str) -> Claim:
+    raw = dict.fromkeys(LATER, "") | raw
     known = [f.name for f in fields(Claim)]
     unknown, absent = sorted(set(raw) - set(known)), [name for name in known if name not in raw]
     if unknown or absent:
@@ -150,7 +165,8 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
         raise UserError(
             f"{where} plans runs of unknown tasks {', '.join(strangers)}; tasks: {', '.join(check['tasks'])}"
         )
-    reference = check.get("reference")
+    claims, registrations = registration.read(raw, where)
+    reference, most = check.get("reference"), raw.get("most_seeds", {})
     return Plan(
         name=check["name"],
         question=check["question"].strip(),
@@ -163,11 +179,14 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
             for name, task in check["tasks"].items()
             if name in planned_tasks
         },
-        claims=tuple(_claim(claim, where) for claim in check["claims"]),
+        claims=tuple(_claim(claim, where) for claim in claims),
         reference=_build(Reference, reference, where) if reference else None,
         runs=runs,
         reference_config=raw.get("reference_config") or {},
         tuning_seeds=int(check.get("tuning_seeds", 0)),
+        registrations=registrations,
+        looks=tuple(raw.get("looks", ())),
+        most_seeds={(run.arm, run.task): most[name] for run in runs if (name := cell(run.arm, run.task)) in most},
     )
 
 

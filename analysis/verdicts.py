@@ -30,13 +30,14 @@ budget; on a task where no run got there within it, it says nothing, and the cla
 """
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import Cells, entries
+from analysis.cells import Cells, claim_tasks, entries, named_arms
 from analysis.load import RunKey
 from analysis.measure import Measured, Verdict, is_planned, measure
 from analysis.plan import Claim, Plan
@@ -261,24 +262,27 @@ def judge(plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]) -> li
 
 def _looked(item: Measured, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config], family: int) -> Verdict:
     """The verdict of the first look that decides the claim, else of the last that was reached."""
-    claim, before = item.claim, plan.tuning_seeds
-    # A claim that chooses no arm is judged on the tuning seeds too.
-    more = 0 if any(map(chooses, entries(claim, plan))) else before
-    nominal = levels(tuple(n + more for n in plan.looks), claim.alpha / family)
-    reached = 1 + max(run.seed for run in plan.runs)
+    claim = item.claim
+    first = plan.tuning_seeds if any(map(chooses, entries(claim, plan))) else 0
+    cells = {(arm, task) for arm in named_arms(claim, plan) for task in claim_tasks(claim, plan)}
+    planned = [(run.arm, run.task) for run in plan.runs if (run.arm, run.task) in cells]
+    numbers, reached = plan.looks_at(cells, first), min(Counter(planned).values()) - first
+    if not numbers or reached < numbers[0]:
+        _conclude(item, plan, family)
+        return item.verdict
     found = item
-    for number, (seeds, level) in enumerate(zip(plan.looks, nominal, strict=True), start=1):
-        if seeds + before > reached:
+    for look, (seeds, level) in enumerate(zip(numbers, levels(numbers, claim.alpha / family), strict=True), start=1):
+        if seeds > reached:
             break
-        part = replace(plan, runs=tuple(run for run in plan.runs if run.seed < seeds + before))
-        found = measure(claim, part, scored[scored["seed"] < seeds + before], configs, level)
+        part = replace(plan, runs=tuple(run for run in plan.runs if run.seed < first + seeds))
+        found = measure(claim, part, scored[scored["seed"] < first + seeds], configs, level)
         if found.estimate:
             found.verdict.p = p_against(found.estimate, claim)
             # In units of the claim's own alpha, so that below alpha means below the look's level.
             found.verdict.p_holm = min(1.0, found.verdict.p * claim.alpha / level)
         if not found.verdict.verdict:
             _conclude(found, part, family)
-            found.verdict.reason += f" Look {number} of {len(plan.looks)}, after {seeds} seeds, at level {level:.2g}."
+            found.verdict.reason += f" Look {look} of {len(numbers)}, after {seeds} seeds, at level {level:.2g}."
         if found.verdict.verdict in ("supported", "refuted"):
             break
     return found.verdict

@@ -112,7 +112,9 @@ class Design:
             "reference": None,
             "tuning_seeds": self.tuning_seeds,
         }
-        return {"check": check, "scale": "selftest", "scientific": True, "runs": runs, "looks": list(self.looks)}
+        plan = {"check": check, "scale": "selftest", "scientific": True, "runs": runs, "looks": list(self.looks)}
+        most = max(self.looks, default=self.seeds) + self.tuning_seeds
+        return plan | {"most_seeds": {f"{arm}/{task}": most for arm, task, _ in self._keys()}}
 
     def _frame(self) -> pd.DataFrame:
         frame = pd.DataFrame(self._keys(), columns=["arm", "task", "seed"])

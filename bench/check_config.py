@@ -9,6 +9,7 @@ from bench.errors import UserError, require, require_path, require_positive, req
 EXECUTORS = ("local", "slurm")
 MOST_SLOTS, MOST_JOBS = 1024, 10_000  # a plan reckons with each
 MOST_SEEDS = 1000  # of an arm on a task: a plan composes every run
+AUTO = "auto"  # seeds in batches, until every claim is decided or futile (bench.adaptive)
 
 
 @dataclass(kw_only=True)
@@ -110,46 +111,25 @@ class BudgetConfig:
         require(bool(self.blocks), "check.scales.blocks", self.blocks, "one block and more")
 
 
-# Keys of analysis.scores.METRICS, repeated here (and held equal by a test) to refuse a claim before its runs.
-METRICS = (
-    "advantage_mse",
-    "advantage_variance",
-    "auc",
-    "bias",
-    "bias_matched",
-    "bias_rank",
-    "bound_ratio",
-    "bound_ratio_median",
-    "bound_ratio_stale",
-    "calibration",
-    "collapsed",
-    "coverage",
-    "coverage_mean",
-    "critic_loss",
-    "d_variance",
-    "d_variance_ratio",
-    "entropy",
-    "eval_auc",
-    "eval_score",
-    "exact_auc",
-    "exact_return",
-    "first_shift",
-    "fresh_bias_rank",
-    "fresh_bias_ratio",
-    "gradient_bias2",
-    "gradient_error",
-    "gradient_error_best",
-    "gradient_shift",
-    "heldout_residual",
-    "heldout_variance",
-    "pg_variance",
-    "pg_variance_ratio",
-    "score",
-    "shift",
-    "steps_to",
-    "uae_variance_ratio",
-    "worst_drop",
-)
+# How a metric's numbers come about: games of training, evaluations of the deterministic policy, measurements at policy
+# versions, or exact computation on a finite MDP; and keys of analysis.scores.METRICS, repeated here (and held equal by
+# a test) to refuse a claim before its runs.
+PROTOCOLS = {
+    "training_games": ("score", "auc", "worst_drop", "collapsed"),
+    "evaluation": ("eval_score", "eval_auc", "steps_to"),
+    "versions": (
+        *("d_variance", "d_variance_ratio", "pg_variance", "pg_variance_ratio", "uae_variance_ratio", "entropy"),
+        *("coverage", "coverage_mean", "calibration", "critic_loss", "fresh_bias_rank", "fresh_bias_ratio"),
+    ),
+    "exact": (
+        *("exact_return", "exact_auc", "shift", "first_shift", "bias", "bias_matched", "bias_rank", "bound_ratio"),
+        *("bound_ratio_median", "bound_ratio_stale", "advantage_variance", "advantage_mse", "gradient_bias2"),
+        *("gradient_error", "gradient_error_best", "gradient_shift", "heldout_residual", "heldout_variance"),
+    ),
+}
+METRICS = {metric: protocol for protocol, metrics in PROTOCOLS.items() for metric in metrics}
+PAPERS = ("dapo", "dpo", "this_project")
+PAIRINGS = {1: "none", 2: "task_and_seed", 4: "task_and_seed"}  # by the entries of a contrast
 DIRECTIONS = ("greater", "less", "equal", "every_below")
 NORMALISATIONS = ("task", "human", "range", "relative", "none")
 
@@ -178,14 +158,21 @@ def contrast_entry(text: str, arms: list[str]) -> tuple[str, tuple[str, ...]]:
 
 @dataclass(kw_only=True)
 class ClaimConfig:
-    """A statement that runs can support or refute, written down before they exist."""
+    """A statement that runs can support or refute, written down before they exist.
+
+    Paper, pairing and protocol are blank in plans frozen before claims said them; a check must say them.
+    """
 
     id: str
     statement: str
     source: str
+    paper: str  # one of PAPERS
+    section: str  # or figure of the paper; blank where the source names none
     contrast: list[str]  # entries: A alone: metric(A); A, B: A - B; A, B, C, D: (A - B) - (C - D)
+    pairing: str  # of its entries: task_and_seed, none of one entry alone
     tasks: list[str] | None  # null = all of the check
     metric: str  # key of analysis.scores.METRICS
+    protocol: str  # of the metric: one of PROTOCOLS
     normalise: str | None  # one of NORMALISATIONS; null = the metric's own
     direction: str  # greater | less | equal: above the margin, below its negative, within it; every_below: in each run
     margin: float  # smallest difference that matters, in units of the metric
@@ -196,6 +183,13 @@ class ClaimConfig:
         where = f"check.claims ({self.id})"
         require(len(self.contrast) in (1, 2, 4), f"{where}.contrast", self.contrast, "one arm, two or four")
         require(self.metric in METRICS, f"{where}.metric", self.metric, ", ".join(METRICS))
+        require(self.paper in ("", *PAPERS), f"{where}.paper", self.paper, ", ".join(PAPERS))
+        ours = self.paper == "this_project"
+        require(not (ours and self.section), f"{where}.section", self.section, "blank with paper this_project")
+        pairing, protocol = PAIRINGS[len(self.contrast)], METRICS[self.metric]
+        entries = f"{pairing} with {len(self.contrast)} entries in the contrast"
+        require(self.pairing in ("", pairing), f"{where}.pairing", self.pairing, entries)
+        require(self.protocol in ("", protocol), f"{where}.protocol", self.protocol, f"{protocol} with {self.metric}")
         require(self.direction in DIRECTIONS, f"{where}.direction", self.direction, ", ".join(DIRECTIONS))
         allowed = f"null, {', '.join(NORMALISATIONS)}"
         require(self.normalise in (None, *NORMALISATIONS), f"{where}.normalise", self.normalise, allowed)
@@ -241,6 +235,9 @@ class CheckConfig:
         ids = [claim.id for claim in self.claims]
         require(len(set(ids)) == len(ids), "check.claims.id", max(ids, key=ids.count, default=""), "each id once")
         for claim in self.claims:
+            for key, allowed in (("paper", PAPERS), ("pairing", PAIRINGS.values()), ("protocol", PROTOCOLS)):
+                found, said = getattr(claim, key), ", ".join(dict.fromkeys(allowed))
+                require(found != "", f"check.claims ({claim.id}).{key}", found, said)
             chosen = [entry for entry in claim.contrast if contrast_entry(entry, list(self.arms))[0] in CHOICES]
             require(
                 not chosen or self.tuning_seeds > 0,
@@ -260,7 +257,7 @@ class SuiteConfig:
     logger: LoggerConfig
     store: str
     checkpoint_minutes: float  # between two checkpoints of a run
-    seeds: int | None  # of every block; null = the check's own numbers
+    seeds: int | str | None  # of every block; null = the check's own numbers; auto = as many of those as it takes
     steps: int | None  # of every run; null = the check's own
     tasks: list[str] | None  # of the check; null = all
     budget: str | None  # hours on this machine, "8h" or "30min", that seeds, tasks and steps are chosen to fit
@@ -272,7 +269,8 @@ class SuiteConfig:
         require_path("store", self.store)
         require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "a number above 0")
         require_representable(self)
-        require(self.seeds is None or 0 < self.seeds <= MOST_SEEDS, "seeds", self.seeds, f"null, or 1 to {MOST_SEEDS}")
+        seeds = 0 < self.seeds <= MOST_SEEDS if isinstance(self.seeds, int) else self.seeds in (None, AUTO)
+        require(seeds, "seeds", self.seeds, f"null, or 1 to {MOST_SEEDS}, or {AUTO}")
         require(self.steps is None or self.steps > 0, "steps", self.steps, "null or 1 and more")
         require(self.measure_seconds >= 0, "measure_seconds", self.measure_seconds, "0 or more")
         require(self.tasks is None or bool(self.tasks), "tasks", self.tasks, "null or one task and more")
@@ -281,6 +279,10 @@ class SuiteConfig:
         )
         part, parts = shard(self.shard)
         require(1 <= part <= parts, "shard", self.shard, 'null, or "i/n" with 1 <= i <= n')
+        if self.seeds == AUTO:  # it looks at all results of a batch before it makes the next
+            require(self.executor.name == "local", "executor", self.executor.name, f"local with seeds={AUTO}")
+            require(self.shard is None, "shard", self.shard, f"null with seeds={AUTO}")
+            require(self.budget is None, "budget", self.budget, f"null with seeds={AUTO}")
 
 
 def hours(budget: str) -> float:

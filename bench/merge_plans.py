@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import registration
 from bench.errors import UserError
 from bench.store import frozen_plans
 
@@ -59,6 +60,10 @@ def united(sources: list[Path], target: Path, done: Callable[[str], bool]) -> Un
 def _require_same_question(ours: Content, theirs: Content, here: Path, there: Path) -> None:
     one, other = ours["check"], theirs["check"]
     differ = [what for key, what in FROZEN.items() if one.get(key) != other.get(key)]
+    one_stood, other_stood = ((plan.get("registered") or {}).get("claims", {}) for plan in (ours, theirs))
+    if any(one_stood[name]["sha256"] != other_stood[name]["sha256"] for name in one_stood.keys() & other_stood.keys()):
+        differ.append("registered claims")
+    differ += ["looks"] if any(ours.get(key) != theirs.get(key) for key in ("looks", "most_seeds")) else []
     differ += ["words on whether it is scientific"] if ours.get("scientific") != theirs.get("scientific") else []
     for key, kind in (("arms", "arm"), ("tasks", "task")):
         differ += [f"{kind} {name}" for name in one[key] if name in other[key] and one[key][name] != other[key][name]]
@@ -86,4 +91,7 @@ def _union(ours: Content, theirs: Content, done: Callable[[str], bool]) -> tuple
                 kept += 1
     check = {**ours["check"], **{key: {**ours["check"][key], **theirs["check"][key]} for key in ("arms", "tasks")}}
     reference = {**(theirs.get("reference_config") or {}), **(ours.get("reference_config") or {})}
-    return {**ours, "check": check, "runs": list(runs.values()), "reference_config": reference}, kept
+    found = {**ours, "check": check, "runs": list(runs.values()), "reference_config": reference}
+    if found.pop("registered", None) is not None and "registered" in theirs:  # what one froze without a hash has none
+        found["registered"] = registration.united(ours, theirs)
+    return found, kept

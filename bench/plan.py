@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench import envs
-from bench.check_config import BlockConfig, CheckConfig, SuiteConfig, contrast_entry
+from bench import envs, registration
+from bench.check_config import AUTO, BlockConfig, CheckConfig, SuiteConfig, contrast_entry
 from bench.compose import compose, configuration_hash, to_container, to_run_config
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -49,6 +49,7 @@ class Plan:
     blocks: tuple[BlockConfig, ...]
     runs: tuple[PlannedRun, ...]
     reference_config: dict[str, Any]  # arm -> the reported experiment's algo and env
+    looks: tuple[int, ...] = ()  # seeds=auto: judged seeds at which claims are looked at; () = once, at the end
 
     @property
     def path(self) -> Path:
@@ -74,40 +75,87 @@ class Plan:
             {key: value for key, value in asdict(run).items() if key not in ("device", "overrides", "threads")}
             for run in self.runs
         ]
-        return {
+        content = {
             "check": check,
             "scale": self.suite.scale.name,
             "scientific": self.suite.scale.scientific,
             "runs": runs,
             "reference_config": self.reference_config,
         }
+        return content | ({"looks": self.looks, "most_seeds": self.most_seeds} if self.looks else {})
 
-    def freeze(self) -> None:
-        """Write the plan file that analysis reads. Once a planned run exists, its claims and runs stand.
+    @property
+    def most_seeds(self) -> dict[str, int]:
+        """Arm/task -> the seeds that its block plans, of which seeds=auto may make fewer."""
+        return {
+            registration.cell(arm, task): block.seeds
+            for block in self.blocks
+            for arm in block.arms
+            for task in block.tasks
+        }
 
-        Errors: `UserError` where the claims changed or planned runs were taken out after runs of them were made.
+    def freeze(self) -> dict[str, Any]:
+        """Write the plan file that analysis reads, and return it. Once a planned run exists, its runs stand.
+
+        Claims that are in it before that are registered (`bench.registration`); later edits are kept beside them.
+        Errors: `UserError` where planned runs were taken out, or tuning seeds, reference or looks changed, after runs
+        were made.
         """
-        content = self.content()
-        if self.path.exists():
-            begun = self._require_unchanged(_read(self.path), content)
-            content |= {"begun": True} if begun else {}
+        content, before = json.loads(json.dumps(self.content())), self.frozen()
+        if before is not None and self._made(before):
+            self._require_unchanged(before, content)
+            content |= {"registered": registration.begun(before, content), "begun": True}
+        else:
+            made = before is None and self._found()
+            content["registered"] = registration.fresh(before, content, made=made)
+        return self._write(content)
+
+    def register(self) -> dict[str, Any]:
+        """Like `freeze`, and return the plan file; of a plan of which runs were made only its claims are taken in."""
+        before = self.frozen()
+        if before is None or not self._made(before):
+            return self.freeze()
+        check = {**before["check"], "claims": json.loads(json.dumps(self.content()["check"]["claims"]))}
+        return self._write({**before, "check": check, "registered": registration.begun(before, before), "begun": True})
+
+    def frozen(self) -> dict[str, Any] | None:
+        """The plan file as it is; None where there is none. Errors: `UserError`: it cannot be read."""
+        return _read(self.path) if self.path.exists() else None
+
+    def _write(self, content: dict[str, Any]) -> dict[str, Any]:
         try:
             write_atomically(self.path, json.dumps(content, indent=1))
         except OSError as error:
             raise UserError(f"the store {self.suite.store} cannot be written: {error.strerror}") from None
+        return content
 
-    def _require_unchanged(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        """True if runs of it have been made, with these sources or others; then it may only grow."""
-        made = sum((Path(self.suite.store) / run["run_dir"] / "config.yaml").exists() for run in before["runs"])
-        if not made and not before.get("begun"):
-            return False
-        name = f"{self.suite.check.name} at scale {self.suite.scale.name}"
-        for key, what in (("claims", "claims"), ("tuning_seeds", "tuning seeds"), ("reference", "reference")):
-            if before["check"].get(key) != json.loads(json.dumps(now["check"][key])):
+    def _made(self, before: dict[str, Any]) -> bool:
+        """Whether runs of a plan file have been made, with these sources or others; then it may only grow."""
+        return bool(before.get("begun")) or self._count(before) > 0
+
+    def _count(self, before: dict[str, Any]) -> int:
+        return sum((Path(self.suite.store) / run["run_dir"] / "config.yaml").exists() for run in before["runs"])
+
+    def _found(self) -> bool:
+        """Whether runs of it are in the store, made with these sources or others, though no plan file says so."""
+        from bench.store import Index
+
+        store = Path(self.suite.store)
+        index = Index(store)
+        return any((store / run.run_dir / "config.yaml").exists() or index.stale(run) for run in self.runs)
+
+    def _require_unchanged(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        made, name = self._count(before), f"{self.suite.check.name} at scale {self.suite.scale.name}"
+        for key, what in (("tuning_seeds", "tuning seeds"), ("reference", "reference")):
+            if before["check"].get(key) != now["check"][key]:
                 raise UserError(
                     f"the {what} of {name} differ from those frozen in {self.path} before its {made} runs were made; "
                     "restore them, or use another store"
                 )
+        if any(before.get(key) != now.get(key) for key in ("looks", "most_seeds")):
+            looks = f"looks at {', '.join(map(str, before['looks']))} seeds" if before.get("looks") else "a single look"
+            allowed = f"seeds={AUTO} with as many as then" if before.get("looks") else f"no seeds={AUTO}"
+            raise UserError(f"{self.path} was begun with {looks}; allowed: {allowed}, or another store")
         planned = {(run["arm"], run["task"], run["seed"]): run["configuration"] for run in now["runs"]}
         lost = 0
         for run in before["runs"]:
@@ -121,7 +169,6 @@ class Plan:
                 f"{lost} of the runs that {self.path} plans are no longer in {name}, of which {made} runs were made; "
                 "restore the check, or use another store"
             )
-        return True
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -174,10 +221,10 @@ def _chosen(suite: SuiteConfig) -> tuple[BlockConfig, ...]:
         if unknown := [task for task in suite.tasks if task not in planned]:
             allowed = f"tasks of {suite.check.name} at scale {suite.scale.name}: {', '.join(planned)}"
             raise UserError(f"tasks names {unknown[0]!r}; allowed: {allowed}")
-    wanted = suite.tasks
+    wanted, seeds = suite.tasks, suite.seeds if isinstance(suite.seeds, int) else None  # auto: at most the block's
     kept = ((block, [task for task in block.tasks if wanted is None or task in wanted]) for block in blocks)
     return tuple(
-        replace(block, seeds=suite.seeds or block.seeds, steps=suite.steps or block.steps, tasks=tasks)
+        replace(block, seeds=seeds or block.seeds, steps=suite.steps or block.steps, tasks=tasks)
         for block, tasks in kept
         if tasks
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.check_config import SuiteConfig, shard
+from bench.check_config import AUTO, SuiteConfig, shard
 from bench.compose import CONF_DIR, compose, to_suite_config
 from bench.errors import UserError
 from bench.plan import STATES, Plan, PlannedRun, expand
@@ -15,7 +15,7 @@ from bench.stop import SIGNALS
 
 USAGE = """usage:
   python -m bench.suite plan    [check=NAME|NAME,NAME|all] [scale=quick] [store=DIR] [budget=8h] [key=value ...]
-  python -m bench.suite run     the same, [executor=local|slurm] [--shard i/n]
+  python -m bench.suite run     the same, [executor=local|slurm] [--shard i/n] [seeds=N|auto]
   python -m bench.suite status  the same: what is done, running, failed, interrupted, stale, missing; time left
   python -m bench.suite collect the same: what the jobs of executor=slurm have left
   python -m bench.suite gc      [store=DIR] [remove=true]: runs that no check refers to
@@ -111,6 +111,10 @@ def _run(plans: list[Plan], runs: Runs) -> int:
         from bench.run import require_device
 
         require_device("cuda")
+    if suite.seeds == AUTO:
+        from bench.adaptive import run
+
+        return run(plans)
     for plan in plans:
         plan.freeze()
     todo = [run for run, state in runs.values() if state != "done"]

@@ -26,6 +26,12 @@ class View:
     published: tuple[str, ...] = ()  # algorithms whose published MuJoCo returns are shown beside ours
 
 
+def across(*metrics: str, **options: Any) -> tuple[Figure, ...]:
+    """Arms over tasks, of each metric: aggregates, profiles and probabilities of improvement. Options: as theirs."""
+    kinds = ("aggregates", "profile", "improvement")
+    return tuple(Figure(kind, {"metric": metric} | options) for metric in metrics for kind in kinds)
+
+
 def names() -> list[str]:
     """All checks that can be analysed."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))

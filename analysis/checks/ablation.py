@@ -1,6 +1,6 @@
 """What do UAE, the learned residual baseline and the KL off-policy gradient each add, and together?"""
 
-from analysis.checks import Figure, View
+from analysis.checks import Figure, View, across
 
 # Digits of an arm: UAE (else GAE), learned residual (else g = 0), KL off-policy gradient (else omega = 1).
 FACTORS = {"prefix": "f", "factors": ("UAE", "residual", "off-policy KL")}
@@ -15,6 +15,7 @@ VIEW = View(
         Figure("bars", {"metric": "eval_auc"}),
         Figure("curves", {"arms": SHOWN}),
         Figure("curves", {"arms": SHOWN, "values": "eval_return"}),
+        *across("auc", "eval_auc"),
     ),
     baseline="f111",
 )

@@ -1,6 +1,6 @@
 """How does the return depend on the temperature alpha of the off-policy gradient?"""
 
-from analysis.checks import Figure, View
+from analysis.checks import Figure, View, across
 
 LINES = {"DPO": ("a0.*",), "DPO, alpha = 0": ("a0",)}
 X = {"x": {"key": "algo.alpha"}, "x_label": "temperature alpha", "lines": LINES}
@@ -13,6 +13,7 @@ VIEW = View(
         Figure("dose", {"metric": "entropy"} | X),
         Figure("curves", {}),
         Figure("curves", {"values": "eval_return"}),
+        *across("auc", "eval_auc"),
     ),
     baseline="a0.03",
 )

@@ -14,6 +14,7 @@ VIEW = View(
             "curves",
             {"arms": tuple(f"{family}_m{m}" for family in ("ppo", "da_1step", "da_full") for m in (10, 100))},
         ),
+        Figure("improvement", {"metric": "auc"}),
     ),
     baseline="ppo_m1",
 )

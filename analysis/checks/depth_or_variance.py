@@ -1,6 +1,6 @@
 """Does the multi-step divergence help by deeper exploration or by less variance?"""
 
-from analysis.checks import Figure, View
+from analysis.checks import Figure, View, across
 
 X = {"x": {"task": True}, "x_label": "length of the sea"}
 
@@ -22,6 +22,7 @@ VIEW = View(
         Figure("dose", {"metric": "d_variance"} | X),
         Figure("dose", {"metric": "pg_variance"} | X),
         Figure("tradeoff", {"cost": "d_variance", "gain": "auc"}),
+        *across("auc"),
     ),
     baseline="ppo",
 )

@@ -1,6 +1,6 @@
 """Is the divergence to the behaviour policy better than an entropy term of any weight?"""
 
-from analysis.checks import Figure, View
+from analysis.checks import Figure, View, across
 
 X = {
     "x": {"key": "algo.inv_eta"},
@@ -10,6 +10,11 @@ X = {
 
 VIEW = View(
     metrics=("score", "auc", "entropy", "coverage"),
-    figures=(Figure("dose", {"metric": "auc"} | X), Figure("dose", {"metric": "entropy"} | X), Figure("curves", {})),
+    figures=(
+        Figure("dose", {"metric": "auc"} | X),
+        Figure("dose", {"metric": "entropy"} | X),
+        Figure("curves", {}),
+        *across("auc"),
+    ),
     baseline="ppo",
 )

@@ -1,6 +1,6 @@
 """Is the score over 1/eta highest at a weight in between?"""
 
-from analysis.checks import Figure, View
+from analysis.checks import Figure, View, across
 
 X = {
     "x": {"key": "algo.inv_eta"},
@@ -10,6 +10,11 @@ X = {
 
 VIEW = View(
     metrics=("score", "auc", "worst_drop", "entropy"),
-    figures=(Figure("dose", {"metric": "auc"} | X), Figure("dose", {"metric": "score"} | X), Figure("curves", {})),
+    figures=(
+        Figure("dose", {"metric": "auc"} | X),
+        Figure("dose", {"metric": "score"} | X),
+        Figure("curves", {}),
+        *across("auc"),
+    ),
     baseline="ppo",
 )

@@ -12,6 +12,8 @@ VIEW = View(
         Figure("sensitivity", {"metric": "auc"} | GRID),
         Figure("dose", {"metric": "auc"} | X),
         Figure("heatmap", {"metric": "score", "stem": "heatmap_score"} | GRID),
+        Figure("aggregates", {"metric": "auc"}),
+        Figure("improvement", {"metric": "auc"}),
     ),
     baseline="e0.5_c0.5",
 )

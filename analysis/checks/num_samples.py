@@ -1,6 +1,6 @@
 """Does the number of policy samples behind the baseline matter?"""
 
-from analysis.checks import Figure, View
+from analysis.checks import Figure, View, across
 
 X = {"x": {"key": "algo.baseline_samples"}, "x_label": "policy samples per baseline", "lines": {"DPO": ("n*",)}}
 
@@ -11,6 +11,7 @@ VIEW = View(
         Figure("dose", {"metric": "eval_auc"} | X),
         Figure("curves", {}),
         Figure("curves", {"values": "eval_return"}),
+        *across("auc", "eval_auc"),
     ),
     baseline="n30",
 )

@@ -28,8 +28,13 @@ def _figures(metric: str) -> tuple[Figure, ...]:
     )
 
 
+def _settings(metric: str) -> tuple[Figure, ...]:
+    """Every setting over the default one; too many for profiles."""
+    return Figure("aggregates", {"metric": metric}), Figure("improvement", {"metric": metric})
+
+
 VIEW = View(
     metrics=("eval_score", "eval_auc", "steps_to", "score", "auc", "entropy"),
-    figures=(*_figures("auc"), *_figures("eval_auc")),
+    figures=(*_figures("auc"), *_figures("eval_auc"), *_settings("auc"), *_settings("eval_auc")),
     baseline="default",
 )

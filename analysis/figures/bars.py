@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
 from analysis.scores import METRICS
 from analysis.study import Study
 
@@ -79,6 +79,20 @@ def _arm(axes: Axes, row: dict[Any, Any], runs: pd.DataFrame, look: style.Look, 
     )
 
 
+def bars_table(data: pd.DataFrame) -> pd.DataFrame:
+    """A row per bar."""
+    means = data[data["kind"] == "mean"]
+    return pd.DataFrame(
+        {
+            "task": means["task"],
+            "arm": means["label"],
+            "n": [f"{n:.0f} of {planned:.0f}" for n, planned in zip(means["n"], means["planned"], strict=True)],
+            "mean": means["value"],
+            "95 % interval": list(map(summary.interval, means["low"], means["high"])),
+        }
+    )
+
+
 def _caption(study: Study, rows: pd.DataFrame, options: dict[str, Any], absent: str) -> str:
     metric = options["metric"]
     counts = rows.groupby(["task", "arm"])["value"].size()
@@ -93,6 +107,8 @@ def _caption(study: Study, rows: pd.DataFrame, options: dict[str, Any], absent: 
     if METRICS[metric].censored is not None:
         late, known = int((rows["value"] == METRICS[metric].censored).sum()), int(rows["value"].notna().sum())
         words.append(f"{late} of {known} runs did not get there within their budget and count as if at its end, 0.")
+    if len(counts) < rows["task"].nunique() * rows["arm"].nunique():
+        words.append("Empty rows: the arm is not planned on this task.")
     words += [frames.lost_sentence(rows), absent]
     return " ".join(words).strip()
 
@@ -111,7 +127,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     arms = means.drop_duplicates("arm").sort_values("y")
     columns = style.columns(len(tasks))
     lines = math.ceil(len(tasks) / columns)
-    figure = style.new_figure(2.2 * columns + 1.2, (0.27 * len(arms) + 0.5) * lines + 0.35)
+    figure = style.new_figure(*style.fitted(2.0 * columns + 1.2, (0.22 * len(arms) + 0.45) * lines + 0.5))
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     for i, axes in enumerate(grid):
         if i >= len(tasks):
@@ -132,9 +148,6 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         axes.tick_params(axis="y", length=0)
         if metric in frames.SHARES:
             axes.set_xlim(0, 1.02)
-        if i + columns >= len(tasks):
-            axes.set_xlabel(frames.axis_label(metric, options.get("normalise")))
-    stem = options.get("stem", f"bars_{metric}")
-    return [
-        style.save(figure, study.folder / "figures", stem, _caption(study, rows, options, absent), frames.csv(data))
-    ]
+    figure.supxlabel(frames.axis_label(metric, options.get("normalise")))
+    stem, caption = options.get("stem", f"bars_{metric}"), _caption(study, rows, options, absent)
+    return [style.save(figure, study.folder / "figures", stem, caption, data, bars_table(data))]

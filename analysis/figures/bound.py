@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, style
 from analysis.load import KEY
 from analysis.run_metrics import ROUNDING
 from analysis.study import Study
@@ -81,6 +81,22 @@ def bound_data(study: Study, options: dict[str, Any]) -> tuple[pd.DataFrame, dic
     return shown[CSV], counts
 
 
+def bound_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per series, of all its rows: how far below the bound."""
+    biased = rows[rows["delta2"] > 0]
+    by, some = rows.groupby("series", sort=False), biased.groupby("series", sort=False)["ratio"]
+    runs = rows[["series", *KEY]].drop_duplicates().groupby("series", sort=False)
+    return pd.DataFrame(
+        {
+            "runs": runs.size(),
+            "rows": by.size(),
+            "above the bound": by["ratio"].apply(lambda ratio: int((ratio > 1).sum())),
+            "median ratio": some.median(),
+            "largest ratio": by["ratio"].max(),
+        }
+    ).reset_index(names="series")
+
+
 def _scatter(axes: Axes, data: pd.DataFrame, x: str, y: str, looks: dict[str, style.Look]) -> None:
     size = 2.6 if len(data) < 1500 else 1.7
     for layer in range(LAYERS):  # in turns, so that no series hides the others
@@ -108,7 +124,7 @@ def _looks(study: Study, data: pd.DataFrame, by: str) -> dict[str, style.Look]:
         return {study.plan.arms[arm].label: style.look(arm, names) for arm in names if arm in present}
     present = set(data["task"])
     order = [task for task in study.plan.tasks if task in present]
-    return {task: style.LOOKS[(i + 1) % len(style.LOOKS)] for i, task in enumerate(order)}
+    return {task: style.series(i) for i, task in enumerate(order)}
 
 
 def _window(values: pd.Series) -> tuple[float, float]:
@@ -118,8 +134,8 @@ def _window(values: pd.Series) -> tuple[float, float]:
 
 def _beyond(data: pd.DataFrame) -> int:
     """Drawn points that lie below a panel's axes."""
-    low = [data[name] < _window(data[name])[0] for name in ("bound", "delta2", "ratio")]
-    return int((low[0] | low[1] | low[2]).sum())
+    low = [data[name] < _window(data[name])[0] for name in ("bound", "delta2", "ratio", "divergence")]
+    return int(np.logical_or.reduce(low).sum())
 
 
 def _panels(figure: Figure, data: pd.DataFrame, looks: dict[str, style.Look], stale: bool) -> None:
@@ -146,6 +162,7 @@ def _panels(figure: Figure, data: pd.DataFrame, looks: dict[str, style.Look], st
     ratio = _window(data["ratio"])
     right.set_ylim(ratio[0] / 3, max(1.0, ratio[1]) * 3)
     _scatter(right, data, "divergence", "ratio", looks)
+    right.set_xlim(_window(data["divergence"])[0] / 3, float(data["divergence"].max()) * 3)
     right.axhline(1, color=style.INK, linewidth=1.0)
     right.set_xlabel("D to the " + ("oldest policy in the replay" if stale else "reference policy") + " (nats)")
     right.set_ylabel(r"$\delta^2 / (c\,D)$")
@@ -174,11 +191,11 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         name: Line2D([], [], color=look.color, marker=look.marker, markersize=4, linewidth=0)
         for name, look in looks.items()
     }
-    figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=5, handlelength=1)
+    style.below(figure, entries, 5, handlelength=1)
     hidden = f", {counts['hidden']:,} of them under a bound of 0 and not drawn" if counts["hidden"] else ""
     caption = (
         "Squared bias of the policy gradient from leaving out the state ratio, against its bound (Proposition 1), "
-        f"exact numbers, scale {study.plan.scale}: {counts['rows']:,} rows of {counts['runs']} runs, "
+        f"exact numbers, scale {study.plan.scale}: {counts['rows']:,} rows of n = {counts['runs']} runs, "
         f"{counts['violations']:,} above the bound{hidden}; {counts['drawn']:,} points drawn (every violation of a "
         "bound above 0 and the hundredth nearest to it always are), "
         f"{counts['zero']:,} rows with no bias or no divergence have no logarithm and are not drawn, "
@@ -190,4 +207,5 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     lost = lost[lost["arm"].isin(set(options.get("arms", study.plan.arms))) & (lost["state"] != "done")]
     if len(lost):
         caption += f" {len(lost)} planned runs are not done and not in it."
-    return [style.save(figure, study.folder / "figures", options.get("stem", "bound"), caption, frames.csv(data))]
+    stem, table = options.get("stem", "bound"), bound_table(_rows(study, options))
+    return [style.save(figure, study.folder / "figures", stem, caption, data, table)]

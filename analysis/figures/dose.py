@@ -1,14 +1,15 @@
 """A metric against a number: of the configuration (1/eta, M, reuse), of the task (length of the sea), or measured.
 
-One line per family of arms (or per value of another key), mean and 95 % interval over runs (seeds), the runs as
-small dots. Where x spans decades it is logarithmic and its 0 (PPO: 1/eta = 0) is a line and band across the panel.
-An open mark is a mean from which planned runs are missing; a cross at the foot is a point without any number.
+One line per family of arms (or per value of another key), mean and 95 % interval over runs (seeds), the runs as small
+dots. Where x is measured on each task, the tasks stand side by side in its order. Where x spans decades it is
+logarithmic and its 0 (PPO: 1/eta = 0) is a line and band across the panel. An open mark is a mean from which planned
+runs are missing; a cross at the foot is a point without any number.
 """
 
 import itertools
 import math
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
 from analysis.study import Study
 
 CSV = ["panel", "line", "x", "x_drawn", "kind", "arm", "task", "seed", "value", "low", "high", "n", "planned"]
 DECADE = 5.0  # largest over smallest positive x from which the axis is logarithmic
+MARKERS = ("s", "^", "D", "v", "P", "X", "h")  # of lines that are settings of one algorithm
+ROUNDING = 1e-12  # of a measured x that is 0
 LABEL = 0.08  # of the axis, that the number at a tick takes
-DODGE = 0.014  # of the axis, between neighbouring lines, so that their intervals do not hide each other
+DODGE = 0.018  # of the axis, between neighbouring lines, so that their intervals do not hide each other
 
 
 def _task_number(task: str) -> float:
@@ -56,12 +59,12 @@ def _lines(study: Study, arms: list[str], options: dict[str, Any]) -> dict[str, 
         values = {arm: value for (arm, _), value in frames.setting(study, options["line"]).items()}
         return {arm: f"{options['line_label']} {values[arm]}" for arm in arms if arm in values}
     given = {arm: name for name, members in options.get("lines", {}).items() for arm in frames.matching(arms, members)}
-    names: dict[str, str] = {}
+    names = {}
     for arm in arms:
         kin = style.family(arm)
-        variant = arm not in style.ARMS and arm not in style.ALIASES
+        variant = kin is not None and arm.startswith(f"{kin}_")
         shared = variant or sum(style.family(other) == kin for other in arms) > 1
-        own = style.FAMILY_LABELS[kin] if shared and kin is not None else study.plan.arms[arm].label
+        own = style.LABELS[kin] if shared and kin is not None else study.plan.arms[arm].label
         names[arm] = given.get(arm, own)
     return names
 
@@ -95,10 +98,15 @@ def dose_data(study: Study, rows: pd.DataFrame, options: dict[str, Any]) -> pd.D
     return _dodged(pd.DataFrame(out, columns=CSV), options)
 
 
+def _side_by_side(options: dict[str, Any]) -> bool:
+    """Is x measured on the tasks, which then stand at equal distances in its order?"""
+    return "metric" in options["x"]
+
+
 def is_log(x: pd.Series, options: dict[str, Any]) -> bool:
-    """Do the positive values span decades, of a quantity that is not said to be linear?"""
-    positive = x[x > 0]
-    return len(positive) > 0 and not options.get("linear") and float(positive.max() / positive.min()) >= DECADE
+    """Do the positive values span decades, of a quantity that is set and is not said to be linear?"""
+    positive, linear = x[x > 0], options.get("linear") or _side_by_side(options)
+    return len(positive) > 0 and not linear and float(positive.max() / positive.min()) >= DECADE
 
 
 def _dodged(data: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
@@ -106,25 +114,39 @@ def _dodged(data: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
     data = data.astype({"x": float, "value": float, "low": float, "high": float})
     log = is_log(data["x"], options)
     lines = list(dict.fromkeys(data.loc[(data["x"] > 0) | (not log), "line"]))
-    positive = data.loc[data["x"] > 0, "x"] if log else data["x"]
+    places = data["x"]
+    if _side_by_side(options):
+        places = data["task"].map({task: float(i) for i, task in enumerate(_in_order(data))})
+    positive = data.loc[data["x"] > 0, "x"] if log else places
     if positive.dropna().empty:
         return data.assign(x_drawn=data["x"])
     span = math.log10(positive.max() / positive.min()) if log else float(positive.max() - positive.min())
     shift = {name: (i - (len(lines) - 1) / 2) * DODGE * (span or 1.0) for i, name in enumerate(lines)}
     by = data["line"].map(shift).fillna(0.0)
-    return data.assign(x_drawn=data["x"] * 10**by if log else data["x"] + by)
+    return data.assign(x_drawn=places * 10**by if log else places + by)
+
+
+def _in_order(data: pd.DataFrame) -> dict[str, float]:
+    """Tasks with a measured x, by it."""
+    return {str(task): float(x) for task, x in data.groupby("task")["x"].first().dropna().sort_values().items()}
 
 
 def _looks(data: pd.DataFrame, study: Study, options: dict[str, Any]) -> dict[str, style.Look]:
-    """Line -> look: in order where lines are values of a key, else of the family of its arms."""
+    """Line -> look: shades in order where lines are values of a key, else that of its arms' algorithm.
+
+    Of two lines of an algorithm the one with more arms has its look, the other that of its own first arm.
+    """
+    arms = {str(line): list(dict.fromkeys(part["arm"])) for line, part in data.groupby("line", sort=False)}
     found: dict[str, style.Look] = {}
-    for line, part in data.groupby("line", sort=False):
-        kin = next((kin for arm in part["arm"] if (kin := style.family(str(arm))) is not None), None)
+    for i, (line, members) in enumerate(arms.items()):
+        kin = style.family(members[0])
         if "line" in options:
-            found[str(line)] = style.LOOKS[(len(found) + 1) % len(style.LOOKS)]
-        else:
-            own = style.look(str(part["arm"].iloc[0]), list(study.plan.arms))
-            found[str(line)] = style.LOOKS[style.ARMS[kin]] if kin else own
+            shade = style.shade(style.LOOKS[kin] if kin else style.SERIES[0], i, len(arms))
+            found[line] = replace(shade, marker=MARKERS[i % len(MARKERS)])
+            continue
+        largest = max((name for name in arms if style.family(arms[name][0]) == kin), key=lambda name: len(arms[name]))
+        own = style.look(members[0], list(study.plan.arms))
+        found[line] = style.LOOKS[kin] if kin and line == largest else own
     return found
 
 
@@ -135,10 +157,11 @@ def _reference(axes: Axes, part: pd.DataFrame, look: style.Look) -> None:
             axes.axhspan(row["low"], row["high"], color=look.color, alpha=0.10, linewidth=0)
 
 
-def _line(axes: Axes, part: pd.DataFrame, look: style.Look) -> None:
+def _line(axes: Axes, part: pd.DataFrame, look: style.Look, joined: bool) -> None:
     runs, means = part[part["kind"] == "run"], part[part["kind"] == "mean"].sort_values("x_drawn")
     axes.plot(runs["x_drawn"], runs["value"], ".", color=look.color, markersize=2.2, alpha=0.3, markeredgewidth=0)
-    axes.plot(means["x_drawn"], means["value"], color=look.color, linewidth=1.1, linestyle=look.line)
+    if joined:
+        axes.plot(means["x_drawn"], means["value"], color=look.color, linewidth=1.0, linestyle=look.line)
     for row in means.to_dict("records"):
         ends = None if not math.isfinite(row["low"]) else [[row["value"] - row["low"]], [row["high"] - row["value"]]]
         axes.errorbar(
@@ -147,7 +170,7 @@ def _line(axes: Axes, part: pd.DataFrame, look: style.Look) -> None:
             yerr=ends,
             fmt=look.marker,
             color=look.color,
-            markersize=4,
+            markersize=3.6,
             elinewidth=0.9,
             markerfacecolor=look.color if row["n"] == row["planned"] else "white",
         )
@@ -160,14 +183,18 @@ def _panel(axes: Axes, data: pd.DataFrame, looks: dict[str, style.Look], options
         look = looks[str(name)]
         zero = part["x"] == 0 if log else part["x"].isna() & False
         _reference(axes, part[zero], look)
-        _line(axes, part[~zero], look)
+        _line(axes, part[~zero], look, not _side_by_side(options))
     ticks = sorted({float(x) for x in data["x"] if math.isfinite(x) and (x > 0 or not log)})
     if log:
         axes.set_xscale("log")
     gaps = [] if log else [right - left for left, right in itertools.pairwise(ticks)]
     room = not gaps or min(gaps) >= LABEL * (ticks[-1] - ticks[0])
-    if ticks and len(ticks) <= 8 and room and "metric" not in options["x"]:
-        axes.xaxis.set_major_locator(FixedLocator(ticks))
+    if _side_by_side(options):
+        tasks = _in_order(data)
+        names = [f"{task}\n{x:.2g}" if x > ROUNDING else f"{task}\n0" for task, x in tasks.items()]
+        axes.set_xticks(range(len(tasks)), names)
+        axes.grid(visible=False, axis="x")
+    elif ticks and len(ticks) <= 8 and room:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     else:
@@ -176,21 +203,19 @@ def _panel(axes: Axes, data: pd.DataFrame, looks: dict[str, style.Look], options
         axes.set_ylim(-0.04, 1.04)
 
 
-def _name_tasks(axes: Axes, data: pd.DataFrame) -> None:
-    """Where x is measured on a task, the tasks' names along the top; neighbours at two heights."""
-    places = data.groupby("task")["x"].first().dropna().sort_values()
-    for i, (task, x) in enumerate(places.items()):
-        axes.axvline(float(x), color=style.RULE, linewidth=0.6, zorder=0)
-        axes.annotate(
-            str(task),
-            (float(x), 1.0),
-            xycoords=axes.get_xaxis_transform(),
-            xytext=(0, 2 + 8 * (i % 3)),
-            textcoords="offset points",
-            ha="center",
-            fontsize=6,
-            annotation_clip=False,
-        )
+def dose_table(data: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
+    """A row per point."""
+    means = data[data["kind"] != "run"]
+    return pd.DataFrame(
+        {
+            "task": means["task"],
+            "line": means["line"].map(frames.plain),
+            frames.plain(options["x_label"]): means["x"],
+            "n": [f"{n:.0f} of {planned:.0f}" for n, planned in zip(means["n"], means["planned"], strict=True)],
+            "mean": means["value"],
+            "95 % interval": list(map(summary.interval, means["low"], means["high"])),
+        }
+    )
 
 
 def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], rows: pd.DataFrame) -> str:
@@ -208,6 +233,8 @@ def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], rows: pd
     if is_log(data["x"], options) and (data["x"] == 0).any():
         words.append("Dashed line and band: the same for x = 0, which a logarithmic axis does not have.")
     words.append("Points of different lines at one x stand side by side.")
+    if _side_by_side(options):
+        words.append(f"Tasks in the order of their x, under their names (0: below {ROUNDING:g}); no line joins them.")
     words.append(frames.lost_sentence(rows))
     if (points["n"] < points["planned"]).any() or (data["kind"] == "none").any():
         words.append("Open mark: planned runs are missing from the mean; cross at the foot: no run has a number.")
@@ -216,15 +243,20 @@ def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], rows: pd
     return " ".join(words)
 
 
-def _figure(panels: list[str]) -> tuple[Figure, list[Axes], int]:
+def _figure(panels: list[str], places: int, labels: tuple[str, str]) -> tuple[Figure, list[Axes]]:
     columns = style.columns(len(panels))
     rows = math.ceil(len(panels) / columns)
-    width, height = (4.4, 3.1) if len(panels) == 1 else (style.PANEL[0] * columns + 0.3, style.PANEL[1] * rows + 0.6)
-    figure = style.new_figure(width, height)
-    cells = list(figure.subplots(rows, columns, squeeze=False).flat)
+    one = (max(4.4, 1.0 * places + 0.8), 3.0)
+    figure = style.new_figure(
+        *style.fitted(*(one if len(panels) == 1 else (style.PANEL[0] * columns + 0.3, style.PANEL[1] * rows + 0.7)))
+    )
+    part = style.panels(figure)
+    part.supxlabel(labels[0])
+    part.supylabel(labels[1])
+    cells = list(part.subplots(rows, columns, squeeze=False).flat)
     for axes in cells[len(panels) :]:
         axes.set_axis_off()
-    return figure, cells[: len(panels)], columns
+    return figure, cells[: len(panels)]
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
@@ -249,16 +281,12 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     data = dose_data(study, rows, options)
     looks, log = _looks(data, study, options), is_log(data["x"], options)
     panels = list(dict.fromkeys(data["panel"]))
-    figure, cells, columns = _figure(panels)
-    for i, (axes, panel) in enumerate(zip(cells, panels, strict=True)):
+    places = len(_in_order(data)) if _side_by_side(options) else 0
+    label = f"task, and its {options['x_label']}" if places else options["x_label"]
+    figure, cells = _figure(panels, places, (label, frames.axis_label(options["metric"], options.get("normalise"))))
+    for axes, panel in zip(cells, panels, strict=True):
         _panel(axes, data[data["panel"] == panel], looks, options, log)
         axes.set_title(panel)
-        if i % columns == 0:
-            axes.set_ylabel(frames.axis_label(options["metric"], options.get("normalise")))
-        if i + columns >= len(panels):
-            axes.set_xlabel(options["x_label"])
-        if "metric" in options["x"]:
-            _name_tasks(axes, data)
     zero = set(data.loc[data["x"] == 0, "line"]) if log else set()
     entries = {
         name: Line2D([], [], color=look.color, linewidth=1.1, linestyle=(0, (5, 2)))
@@ -266,16 +294,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         else Line2D([], [], color=look.color, linewidth=1.1, linestyle=look.line, marker=look.marker, markersize=4)
         for name, look in looks.items()
     }
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside lower left", ncols=max(3, columns), handlelength=2.6
-    )
+    style.below(figure, entries, 4)
     stem = options.get("stem", f"dose_{options['metric']}")
-    return [
-        style.save(
-            figure,
-            study.folder / "figures",
-            stem,
-            f"{_caption(study, data, options, rows)} {absent}".strip(),
-            frames.csv(data),
-        )
-    ]
+    caption, table = f"{_caption(study, data, options, rows)} {absent}".strip(), dose_table(data, options)
+    return [style.save(figure, study.folder / "figures", stem, caption, data, table)]

@@ -16,12 +16,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
+from analysis.figures.across import span
 from analysis.study import Study
 
 FACTORS = 3
 ALL = "mean over tasks"
-CSV = ["task", "effect", "kind", "seed", "y", "value", "low", "high", "n", "planned"]
+CSV = ["task", "effect", "kind", "arm", "seed", "y", "value", "low", "high", "n", "planned"]
 CODES = ["".join(digits) for digits in itertools.product("10", repeat=FACTORS)]
 SPREAD = 0.2  # of the space between two effects, over which the seeds' dots are laid
 
@@ -43,7 +44,10 @@ def effects(names: tuple[str, str, str]) -> dict[str, np.ndarray]:
 
 
 def factorial_data(study: Study, rows: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
-    """What is drawn, long: `kind` run (a seed's effect) or mean. Args: rows: as from `frames.numbers`."""
+    """What is drawn, long: `kind` run (a seed's effect), mean, or cell (a run's own number, behind them).
+
+    Args: rows: as from `frames.numbers`.
+    """
     arms = [f"{options['prefix']}{code}" for code in CODES]
     table = rows.pivot(index=["task", "seed"], columns="arm", values="value").reindex(columns=arms)
     parts = {task: table.loc[task] for task in study.plan.tasks if task in table.index.get_level_values("task")}
@@ -64,14 +68,16 @@ def factorial_data(study: Study, rows: pd.DataFrame, options: dict[str, Any]) ->
                 if math.isfinite(value):
                     place = {"kind": "run", "seed": int(seed), "y": round(y + float(offset), 4)}
                     out.append(base | place | {"value": float(value)})
-    return pd.DataFrame(out, columns=CSV)
+    cells = rows[np.isfinite(rows["value"].to_numpy(float))].assign(kind="cell")
+    shown = pd.DataFrame(out, columns=CSV)
+    return pd.concat([shown, pd.DataFrame(cells, columns=CSV)], ignore_index=True)
 
 
 def _panel(axes: Axes, data: pd.DataFrame, title: str) -> None:
     means, runs = data[data["kind"] == "mean"], data[data["kind"] == "run"]
     axes.axvline(0, color=style.INK, linewidth=0.7)
     for row in means.to_dict("records"):
-        look = style.LOOKS[2 if " x " in row["effect"] else 1]
+        look = style.SERIES[" x " in row["effect"]]
         dots = runs[runs["effect"] == row["effect"]]
         axes.plot(dots["value"], dots["y"], ".", color=look.color, markersize=3, alpha=0.4, markeredgewidth=0)
         if row["n"]:
@@ -81,11 +87,26 @@ def _panel(axes: Axes, data: pd.DataFrame, title: str) -> None:
                 row["value"], row["y"], xerr=ends, fmt=look.marker, color=look.color, markersize=4.5, capsize=2
             )
     counts = means[["n", "planned"]].iloc[0]
-    axes.set_title(f"{title}   n = {counts['n']:.0f} of {counts['planned']:.0f}")
+    of = "" if counts["n"] == counts["planned"] else f" of {counts['planned']:.0f}"
+    axes.set_title(f"{title} (n = {counts['n']:.0f}{of})")
     axes.set_ylim(means["y"].max() + 0.6, -0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def factorial_table(data: pd.DataFrame) -> pd.DataFrame:
+    """A row per task and effect."""
+    means = data[data["kind"] == "mean"]
+    return pd.DataFrame(
+        {
+            "task": means["task"],
+            "effect": means["effect"],
+            "n": [f"{n:.0f} of {planned:.0f}" for n, planned in zip(means["n"], means["planned"], strict=True)],
+            "mean difference": means["value"],
+            "95 % interval": list(map(summary.interval, means["low"], means["high"])),
+        }
+    )
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
@@ -104,7 +125,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     panels = list(dict.fromkeys(data["task"]))
     columns = style.columns(len(panels))
     lines = math.ceil(len(panels) / columns)
-    figure = style.new_figure(2.3 * columns + 1.2, 1.75 * lines + 0.35)
+    figure = style.new_figure(*style.fitted(2.0 * columns + 1.2, 1.55 * lines + 0.5))
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     names = list(effects(options["factors"]))
     for i, axes in enumerate(grid):
@@ -113,15 +134,16 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
             continue
         _panel(axes, data[data["task"] == panels[i]], panels[i])
         axes.set_yticks(range(len(names)), names if i % columns == 0 else [""] * len(names))
-        if i + columns >= len(panels):
-            axes.set_xlabel(f"difference in\n{frames.axis_label(metric, options.get('normalise'))}")
+    figure.supxlabel(f"difference in {frames.axis_label(metric, options.get('normalise'))}")
     label = frames.plain(frames.axis_label(metric, options.get("normalise")))
     caption = (
-        f"What switching a component on adds to the {label}, scale {study.plan.scale}: main effects (blue squares: "
-        "mean of the four arms with it minus the four without) and two-way interactions (orange triangles: effect of "
+        f"What switching a component on adds to the {label}, scale {study.plan.scale}: main effects (green pentagons: "
+        "mean of the four arms with it minus the four without) and two-way interactions (red triangles: effect of "
         "the one where the other is on minus where it is off). Mean over seeds with the 95 % Student-t interval (none "
-        "for n = 1); dots: single seeds. n: seeds whose eight runs have a number, of those planned. "
+        f"for n = 1); dots: single seeds. n = {span(data.loc[data['kind'] == 'mean', 'n'])} "
+        "seeds whose eight runs have a number. "
         f"{frames.lost_sentence(rows)} {absent}"
     )
     stem = options.get("stem", f"factorial_{metric}")
-    return [style.save(figure, study.folder / "figures", stem, caption.strip(), frames.csv(data))]
+    table = factorial_table(data)
+    return [style.save(figure, study.folder / "figures", stem, caption.strip(), data, table)]

@@ -139,7 +139,7 @@ def lost_sentence(rows: pd.DataFrame) -> str:
         return f"All {len(rows)} planned runs are in it."
     why = lost["state"].replace({"done": "done without this number"}).value_counts().sort_index()
     named = ", ".join(f"{count} {state}" for state, count in why.items())
-    return f"{len(lost)} of {len(rows)} planned runs have no number and are not in the means: {named}."
+    return f"{len(lost)} of {len(rows)} planned runs have no number and are not in it: {named}."
 
 
 def measured(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -153,8 +153,3 @@ def measured(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     without = [str(task) for task in by_task.index[by_task["done"] & ~by_task["has"]]]
     kept = rows[~rows["task"].isin(without)].reset_index(drop=True)
     return kept, f"Not measured on {', '.join(without)}." if without else ""
-
-
-def csv(data: pd.DataFrame) -> str:
-    """A frame as the text of the CSV beside a figure."""
-    return data.to_csv(index=False, lineterminator="\n")

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from analysis import sensitivity, stats
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
 from analysis.study import Study
 
 CSV = ["task", "arm", "x", "y", "n", "planned", "mean", "sd", "low", "high", "stable", "best"]
 MEAN = "mean over tasks"
+FRAME = "#C0504D"  # red on blue to yellow, and a shape of its own
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,21 @@ def heatmap_data(grid: Grid) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CSV)
 
 
+def heatmap_table(data: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """A row per cell of the mean over tasks, and one per task and cell."""
+    return pd.DataFrame(
+        {
+            "task": data["task"],
+            "setting": [study.plan.arms[arm].label for arm in data["arm"]],
+            "n": [f"{n} of {planned}" for n, planned in zip(data["n"], data["planned"], strict=True)],
+            "mean": data["mean"],
+            "standard deviation": data["sd"],
+            "95 % interval": list(map(summary.interval, data["low"], data["high"])),
+            "stable": ["yes" if row is True else "no" if row is False else "" for row in data["stable"]],
+        }
+    )
+
+
 def _panel(axes: Axes, data: pd.DataFrame, xs: list[float], ys: list[float], label: bool) -> None:
     table = np.full((len(ys), len(xs)), math.nan)
     for row in data.to_dict("records"):
@@ -106,19 +123,20 @@ def _panel(axes: Axes, data: pd.DataFrame, xs: list[float], ys: list[float], lab
     span = high - low or 1.0
     axes.imshow(table, cmap="cividis", origin="lower", aspect="auto", vmin=low, vmax=low + span)
     axes.grid(visible=False)
+    digits = 2 if span >= 0.02 else 4
     for row in data.to_dict("records"):
         i, j = xs.index(row["x"]), ys.index(row["y"])
         color = style.INK if row["n"] == 0 or (row["mean"] - low) / span > 0.5 else "white"
-        spread = f"\n±{row['sd']:.2g}" if math.isfinite(row["sd"]) else ""
-        text = f"{row['mean']:.2f}{spread}" if row["n"] else "none"
+        spread = f"\n±{row['sd']:.{digits}f}" if math.isfinite(row["sd"]) else ""
+        text = f"{row['mean']:.{digits}f}{spread}" if row["n"] else "none"
         if 0 < row["n"] < row["planned"]:
             text += f"\n{row['n']} of {row['planned']}"
         axes.text(i, j, text, ha="center", va="center", fontsize=5.6, color=color, linespacing=1.05)
         if row["stable"] is True:
-            box = Rectangle((i - 0.46, j - 0.46), 0.92, 0.92, fill=False, edgecolor="#D55E00", linewidth=1.8)
+            box = Rectangle((i - 0.46, j - 0.46), 0.92, 0.92, fill=False, edgecolor=FRAME, linewidth=1.8)
             axes.add_patch(box)
         if row["best"] is True:
-            axes.plot(i + 0.36, j + 0.34, "o", color="#D55E00", markersize=3.6, markeredgecolor="white")
+            axes.plot(i + 0.36, j + 0.34, "o", color=FRAME, markersize=3.6, markeredgecolor="white")
     axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
     axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys] if label else [""] * len(ys))
     axes.tick_params(length=0)
@@ -159,7 +177,7 @@ def _caption(study: Study, grid: Grid, options: dict[str, Any]) -> str:
         f"{label} over {frames.plain(options['x_label'])} and {frames.plain(options['y_label'])}, scale "
         f"{study.plan.scale}; colours from the lowest to the highest cell of a panel: mean and, below, standard "
         f"deviation over n = {grid.test.shape[2]} runs (seeds) per cell.",
-        "Orange frame: shown to be at most a tenth worse than the best cell (paired Student-t interval); dot: best.",
+        "Red frame: shown to be at most a tenth worse than the best cell (paired Student-t interval); dot: best.",
         f"The best cell is chosen on the first {grid.tuning.shape[2]} seeds, which are in no other number."
         if grid.split
         else "There are no tuning seeds apart: the best cell is chosen on the runs that are shown, which flatters it.",
@@ -181,8 +199,11 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     panels = [MEAN, *(grid.tasks if len(grid.tasks) > 1 else [])]
     columns = style.columns(len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = style.new_figure((0.42 * len(xs) + 0.25) * columns + 0.5, (0.4 * len(ys) + 0.35) * rows + 0.3)
-    cells = list(figure.subplots(rows, columns, squeeze=False).flat)
+    width, height = (0.42 * len(xs) + 0.25) * columns + 0.5, (0.4 * len(ys) + 0.35) * rows + 0.65
+    figure = style.new_figure(*style.fitted(max(width, 3.2), height))
+    part = style.panels(figure)
+    part.supxlabel(options["x_label"])
+    cells = list(part.subplots(rows, columns, squeeze=False).flat)
     for i, axes in enumerate(cells):
         if i >= len(panels):
             axes.set_axis_off()
@@ -191,7 +212,10 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         axes.set_title(panels[i] if len(panels) > 1 else grid.tasks[0], fontweight="normal" if i else "bold")
         if i % columns == 0:
             axes.set_ylabel(options["y_label"])
-        if i + columns >= len(panels):
-            axes.set_xlabel(options["x_label"])
-    stem = options.get("stem", "heatmap")
-    return [style.save(figure, study.folder / "figures", stem, _caption(study, grid, options), frames.csv(data))]
+    marks: dict[str, Any] = {
+        "stable region": Rectangle((0, 0), 1, 1, fill=False, edgecolor=FRAME, linewidth=1.8),
+        "best setting": Line2D([], [], color=FRAME, marker="o", markersize=3.6, linewidth=0),
+    }
+    style.below(figure, marks, 2, handlelength=1.2)
+    stem, caption = options.get("stem", "heatmap"), _caption(study, grid, options)
+    return [style.save(figure, study.folder / "figures", stem, caption, data, heatmap_table(data, study))]

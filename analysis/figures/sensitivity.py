@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
 
 from analysis import sensitivity, stats
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
 from analysis.figures.heatmap import Grid, robustness_sentences, score_grid
 from analysis.study import Study
 
 CSV = ["task", "kind", "arm", "label", "n", "value", "low", "high"]
 MEAN = "mean over tasks"
-KINDS = {"fixed": (style.LOOKS[0], 0.14), "tuned": (style.LOOKS[1], -0.14)}
+KINDS = {"fixed": (style.SERIES[0], 0.14), "tuned": (style.SERIES[1], -0.14)}
 
 
 def _row(study: Study, grid: Grid, kind: str, arm: int, values: np.ndarray, task: str) -> dict[str, Any]:
@@ -47,6 +48,20 @@ def sensitivity_data(study: Study, grid: Grid) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CSV)
 
 
+def sensitivity_table(data: pd.DataFrame) -> pd.DataFrame:
+    """A row per task and kind of setting."""
+    return pd.DataFrame(
+        {
+            "task": data["task"],
+            "setting": data["kind"],
+            "which": data["label"].fillna("-"),
+            "n": data["n"],
+            "mean": data["value"],
+            "95 % interval": list(map(summary.interval, data["low"].astype(float), data["high"].astype(float))),
+        }
+    )
+
+
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     """One figure; none without runs in the grid. Options: as of the figure heatmap."""
     grid = score_grid(study, options)
@@ -59,9 +74,15 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         part = data[data["kind"] == kind].reset_index(drop=True)
         for y, row in enumerate(part.to_dict("records")):
             ends = None if math.isnan(row["low"]) else [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-            label = f"{kind} (95 % interval)" if y == 0 else None
             axes.errorbar(
-                row["value"], y - shift, xerr=ends, fmt=look.marker, color=look.color, label=label, markersize=4.5
+                row["value"],
+                y - shift,
+                xerr=ends,
+                fmt=look.marker,
+                color=look.color,
+                markersize=4.5,
+                elinewidth=1.2,
+                capsize=2,
             )
             if kind == "tuned":
                 axes.annotate(
@@ -78,7 +99,11 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(frames.axis_label(options["metric"], options.get("normalise")))
     axes.set_title(f"fixed for all tasks: {data['label'].iloc[0]}; at the right: each task's own")
-    figure.legend(loc="outside lower left", ncols=2, handlelength=1.5)
+    marks = {
+        f"{kind} (95 % interval)": Line2D([], [], color=look.color, marker=look.marker, markersize=4.5)
+        for kind, (look, _) in KINDS.items()
+    }
+    style.below(figure, marks, 2, handlelength=1.5)
     chosen = "on the tuning seeds" if grid.split else "on the same runs (no tuning seeds apart), which flatters both"
     caption = " ".join(
         [
@@ -89,4 +114,5 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
             frames.lost_sentence(frames.numbers(study, options["metric"], options.get("normalise"), grid.arms)),
         ]
     )
-    return [style.save(figure, study.folder / "figures", options.get("stem", "sensitivity"), caption, frames.csv(data))]
+    stem, table = options.get("stem", "sensitivity"), sensitivity_table(data)
+    return [style.save(figure, study.folder / "figures", stem, caption, data, table)]

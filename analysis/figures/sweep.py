@@ -1,7 +1,7 @@
 """Columns of metrics.csv against another one, such as lambda or updates: the same values of x in every run of an arm.
 
-Lines: median over the seeds that are done; bands: their quartiles, from BAND_FROM runs on. Arms take the looks in their
-order in the figure, at most eight of them. y is logarithmic and leaves out what is not above its least.
+Lines: median over the seeds that are done; bands: their quartiles, from BAND_FROM runs on. y is logarithmic and
+leaves out what is not above its least.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
 from analysis.figures.trajectory import BAND_FROM
 from analysis.study import Study
 
@@ -37,6 +37,23 @@ def sweep_data(study: Study, options: dict[str, Any]) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[CSV]
 
 
+def sweep_table(data: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
+    """A row per task, arm and column, at the last x."""
+    last = data.sort_values("x", kind="stable").groupby(["task", "arm", "column"], sort=False).tail(1).sort_index()
+    names = {column: frames.plain(label) for column, label in options["columns"]}
+    return pd.DataFrame(
+        {
+            "task": last["task"],
+            "arm": last["label"],
+            "what": last["column"].map(names),
+            options["x_label"]: last["x"],
+            "n": last["n"],
+            "median": last["median"],
+            "quartiles": list(map(summary.interval, last["q25"].astype(float), last["q75"].astype(float))),
+        }
+    )
+
+
 def _panel(axes: Axes, data: pd.DataFrame, places: dict[float, float], looks: dict[str, style.Look]) -> None:
     for arm, part in data.groupby("arm", sort=False):
         look = looks[str(arm)]
@@ -56,6 +73,9 @@ def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any]) -> str:
         f"{shown} against {options['x_label']}, scale {study.plan.scale}: median over n = {counts} runs (one seed "
         f"each) and, from {BAND_FROM} runs on, their 25 to 75 % quantiles (not a confidence interval)."
     ]
+    gone = study.scored[study.scored["arm"].isin(set(data["arm"])) & (study.scored["state"] != "done")]
+    if len(gone):
+        words.append(f"{len(gone)} planned runs are not done and not in it.")
     if "least" in options:
         words.append(f"Not drawn: values up to {options['least']:g}, which are rounding of 0.")
     return " ".join(words)
@@ -73,11 +93,13 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     tasks, shown = list(dict.fromkeys(data["task"])), set(data["column"])
     panels = [(column, label) for column, label in options["columns"] if column in shown]
     arms = [arm for arm in study.plan.arms if arm in set(data["arm"])]
-    looks = {arm: style.LOOKS[i % len(style.LOOKS)] for i, arm in enumerate(arms)}
+    looks = {arm: style.look(arm, list(study.plan.arms)) for arm in arms}
     values = sorted(set(data["x"]))
     places = {value: float(i) if options.get("even") else float(value) for i, value in enumerate(values)}
-    figure = style.new_figure(2.1 * len(tasks) + 0.7, 1.6 * len(panels) + 0.9)
-    grid = figure.subplots(len(panels), len(tasks), squeeze=False)
+    figure = style.new_figure(*style.fitted(2.1 * len(tasks) + 0.7, 1.5 * len(panels) + 0.9))
+    part = style.panels(figure)
+    part.supxlabel(options["x_label"])
+    grid = part.subplots(len(panels), len(tasks), squeeze=False)
     for i, (column, label) in enumerate(panels):
         for j, task in enumerate(tasks):
             axes = grid[i][j]
@@ -87,19 +109,21 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
                 continue
             _panel(axes, here, places, looks)
             if options.get("even"):
-                axes.set_xticks(list(places.values()), [f"{value:g}" for value in values])
+                turned = {"rotation": 60, "fontsize": 6} if len(values) > 5 else {}
+                axes.set_xticks(list(places.values()), [f"{value:g}" for value in values], **turned)
+            below = [other for other, _ in panels[i + 1 :]]
+            lowest = not (data["column"].isin(below) & (data["task"] == task)).any()
+            axes.tick_params(labelbottom=lowest)
             if i == 0:
                 axes.set_title(task)
             if j == 0:
                 axes.set_ylabel(label)
-            if i == len(panels) - 1:
-                axes.set_xlabel(options["x_label"])
-    lines = []
-    for arm, label in data[["arm", "label"]].drop_duplicates().itertuples(index=False):
+    entries = {}
+    for arm in arms:
         look = looks[arm]
-        lines.append(
-            Line2D([], [], color=look.color, linestyle=look.line, marker=look.marker, markersize=3, label=label)
+        entries[study.plan.arms[arm].label] = Line2D(
+            [], [], color=look.color, linestyle=look.line, marker=look.marker, markersize=3
         )
-    figure.legend(handles=lines, loc="outside lower center", ncols=min(4, len(tasks) + 1), handlelength=2.2)
-    text = data.to_csv(index=False, lineterminator="\n")
-    return [style.save(figure, study.folder / "figures", options["stem"], _caption(study, data, options), text)]
+    style.below(figure, entries, 4)
+    caption, table = _caption(study, data, options), sweep_table(data, options)
+    return [style.save(figure, study.folder / "figures", options["stem"], caption, data, table)]

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from analysis import checks, stats
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
+from analysis.figures.across import span
 from analysis.plan import Arm
 from analysis.scores import METRICS
 from analysis.study import Study
@@ -59,6 +61,21 @@ def tradeoff_data(study: Study, cost: str, gain: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CSV)
 
 
+def tradeoff_table(data: pd.DataFrame) -> pd.DataFrame:
+    """A row per arm and task; the mean over tasks has a name of its own."""
+    return pd.DataFrame(
+        {
+            "arm": data["label"],
+            "task": data["task"].replace("", "mean over tasks"),
+            "n": data["seeds"],
+            "cost": data["cost"],
+            "95 % interval of the cost": list(map(summary.interval, data["cost_low"], data["cost_high"])),
+            "gain": data["gain"],
+            "95 % interval of the gain": list(map(summary.interval, data["gain_low"], data["gain_high"])),
+        }
+    )
+
+
 def _draw_arms(axes: Axes, data: pd.DataFrame, names: list[str]) -> None:
     for row in data.to_dict("records"):
         looks = style.look(row["arm"], names)
@@ -79,7 +96,6 @@ def _draw_arms(axes: Axes, data: pd.DataFrame, names: list[str]) -> None:
             elinewidth=0.9,
             markeredgecolor="white",
             markeredgewidth=0.6,
-            label=f"{row['label']} (n = {row['seeds']})",
             **bars,
         )
 
@@ -92,19 +108,25 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         return []
     baseline = checks.view(study.plan.name).baseline or next(iter(study.plan.arms))
     label = study.plan.arms[baseline].label if baseline in study.plan.arms else baseline
-    figure = style.new_figure(4.6, 3.5)
+    figure = style.new_figure(5.2, 3.7)
     axes = figure.subplots()
     axes.axhline(0, color=style.INK, linewidth=0.6)
     _draw_arms(axes, data, list(study.plan.arms))
     axes.set_xlabel(f"{METRICS[cost].label} ({METRICS[cost].unit})")
     unit = frames.UNITS.get(frames.how(gain, None), METRICS[gain].unit)
     axes.set_ylabel(f"gain in {METRICS[gain].label}\nover {label} ({unit})")
-    figure.legend(loc="outside lower center", ncols=3, handlelength=1.2)
+    names, entries = list(study.plan.arms), {}
+    for row in data[data["task"] == ""].to_dict("records"):
+        looks = style.look(row["arm"], names)
+        entries[f"{row['label']} (n = {row['seeds']})"] = Line2D(
+            [], [], color=looks.color, marker=looks.marker, markersize=5, linewidth=0
+        )
+    style.below(figure, entries, 3, handlelength=1.2)
     caption = (
         f"Gain in {METRICS[gain].label} over {label} against the {METRICS[cost].label} "
         f"({METRICS[cost].unit}), scale {study.plan.scale}. "
-        "Small marks: one task; large: mean over tasks with 95 % Student-t intervals "
-        "over seeds (n seeds with every task; none for n = 1). "
+        "Small marks: mean of one task; large: mean over tasks with 95 % Student-t intervals "
+        f"over n = {span(data.loc[data['task'] == '', 'seeds'])} seeds with every task (none for n = 1). "
         f"{frames.lost_sentence(frames.numbers(study, gain))}"
     )
     return [
@@ -113,6 +135,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
             study.folder / "figures",
             options.get("stem", "tradeoff"),
             caption,
-            data.to_csv(index=False, lineterminator="\n"),
+            data,
+            tradeoff_table(data),
         )
     ]

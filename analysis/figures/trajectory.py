@@ -15,12 +15,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from analysis import reported
-from analysis.figures import Drawn, frames, style
+from analysis.figures import Drawn, frames, style, summary
 from analysis.load import RunKey, by_run
 from analysis.run_metrics import REGRET_BINS, bias_by_regret
 from analysis.study import Study
 
 BINS = 50
+ACROSS = 4  # tasks side by side; more go into blocks below each other
+ROUNDING = 1e-9  # of a panel whose numbers are all 0
 BAND_FROM = 3  # runs: a quartile of fewer says nothing
 CSV = ["task", "arm", "label", "row", "column", "against", "x", "median", "q25", "q75", "n"]
 ROWS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -130,6 +132,24 @@ def trajectory_data(study: Study, options: dict[str, Any]) -> pd.DataFrame:
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[CSV]
 
 
+def trajectory_table(data: pd.DataFrame, panels: list[dict[str, Any]]) -> pd.DataFrame:
+    """A row per task, arm and panel, at its end."""
+    data = data.assign(order=data["x"].where(data["against"] == "step", -data["x"]))
+    last = data.sort_values("order", kind="stable").groupby(["row", "task", "arm"], sort=False).tail(1).sort_index()
+    return pd.DataFrame(
+        {
+            "what": [frames.plain(str(panels[row]["label"])) for row in last["row"]],
+            "task": last["task"],
+            "arm": last["label"],
+            "against": last["against"],
+            "at": last["x"],
+            "n": last["n"],
+            "median": last["median"],
+            "quartiles": list(map(summary.interval, last["q25"].astype(float), last["q75"].astype(float))),
+        }
+    )
+
+
 def _done(study: Study) -> set[RunKey]:
     runs = study.store.runs[study.store.runs["state"] == "done"]
     return {(str(run["arm"]), str(run["task"]), int(run["seed"])) for run in runs.to_dict("records")}
@@ -155,6 +175,9 @@ def _draw(axes: Axes, data: pd.DataFrame, names: list[str], panel: dict[str, Any
     if panel.get("log"):
         axes.set_yscale("log")
         style.log_ticks(axes.yaxis, *axes.get_ylim())
+    elif data["q75"].fillna(data["median"]).abs().max() < ROUNDING:
+        axes.set_ylim(-0.05, 1)
+        axes.text(0.5, 0.5, "0 but for rounding", transform=axes.transAxes, ha="center", color=style.PAPER)
     if "over" in panel:
         axes.axhline(1, color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)))
 
@@ -223,18 +246,24 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     shown = sorted(set(data["row"]))
     tasks = [task for task in study.plan.tasks if (data["task"] == task).any()]
     names = list(study.plan.arms)
-    figure = style.new_figure(max(3.6, 2.05 * len(tasks) + 0.5), 1.75 * len(shown) + 0.5)
-    grid = figure.subplots(len(shown), len(tasks), squeeze=False)
+    across = len(tasks) if len(tasks) <= ACROSS else ACROSS - 1
+    blocks = math.ceil(len(tasks) / across)
+    size = max(3.6, 2.05 * across + 0.5), 1.5 * len(shown) * blocks + 0.7
+    figure = style.new_figure(*style.fitted(*size))
+    grid = figure.subplots(len(shown) * blocks, across, squeeze=False)
+    for axes in grid.flat[len(tasks) * len(shown) :] if len(tasks) % across == 0 else grid[-len(shown) :].flat:
+        axes.set_axis_off()
     for j, task in enumerate(tasks):
         here = data[data["task"] == task]
         for i, row in enumerate(shown):
-            panel, axes = all_panels[row], grid[i][j]
+            panel, axes = all_panels[row], grid[i + len(shown) * (j // across)][j % across]
+            axes.set_axis_on()
             part = here[here["row"] == row]
             _draw(axes, part, names, panel)
             steps = here.loc[here["against"] == "step", "x"]
             end = float(steps.max() + steps.min())  # the middles of the last and, half a bin, of the first
             below = all_panels[shown[i + 1]] if i + 1 < len(shown) else {"against": ""}
-            _decorate(axes, panel, end, j == 0, "against" in below, reported.is_atari(task))
+            _decorate(axes, panel, end, j % across == 0, "against" in below, reported.is_atari(task))
             if i == 0:
                 axes.set_title(task)
             if "x_label" in options and i + 1 == len(shown):
@@ -245,6 +274,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         entries[study.plan.arms[arm].label] = Line2D(
             [], [], color=look.color, linestyle=look.line, marker=look.marker, markersize=3.5, linewidth=1.2
         )
-    figure.legend(list(entries.values()), list(entries), loc="outside lower left", ncols=5, handlelength=2.8)
+    style.below(figure, entries, 5)
     caption = _caption(study, data, options, [all_panels[row] for row in shown])
-    return [style.save(figure, study.folder / "figures", options.get("stem", "trajectory"), caption, frames.csv(data))]
+    stem, table = options.get("stem", "trajectory"), trajectory_table(data, all_panels)
+    return [style.save(figure, study.folder / "figures", stem, caption, data, table)]

@@ -49,7 +49,7 @@ def test_runs_that_did_not_get_there_are_counted_below_their_bars(tmp_path: Path
 
 def test_dpo_keeps_its_look_under_the_names_that_its_checks_give_it() -> None:
     for arm, arms in (("dpo_ppo", ["ppo", "dpo_ppo"]), ("f111", ["f111", "f000"]), ("n30", ["n1", "n30"])):
-        assert style.look(arm, arms) == style.LOOKS[1]
+        assert style.look(arm, arms) == style.LOOKS["dpo_ppo"]
     arms = ["dpo_ppo", "dpo_a2c", "dpo_trpo", "ppo", "a2c", "trpo", "sac"]
     looks = [style.look(arm, arms) for arm in arms]
     assert len({look.color for look in looks}) == 7

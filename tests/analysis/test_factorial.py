@@ -77,9 +77,12 @@ def test_the_figure_has_its_data_beside_it_and_other_arms_are_not_in_it(tmp_path
     (figure,) = factorial.draw(study(tmp_path, missing=(("f000", "Acrobot-v1", 1),)), OPTIONS)
     table = pd.read_csv(figure.paths["csv"])
     assert set(table["task"]) == {*TASKS, factorial.ALL}
+    assert set(table["arm"].dropna()) == set(ARMS)
+    assert len(table[table["kind"] == "cell"]) == 47  # the runs behind the effects
     assert table["value"].max() < 99
     assert (figure.stem, figure.paths["png"].exists()) == ("factorial_eval_score", True)
     assert "1 of 48 planned runs have no number" in figure.caption
+    assert "n = 2 to 3 seeds" in figure.caption
 
 
 def test_without_all_eight_arms_there_is_no_factorial(tmp_path: Path) -> None:

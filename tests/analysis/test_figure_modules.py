@@ -10,7 +10,20 @@ import pandas as pd
 import pytest
 
 from analysis import checks, figures
-from analysis.figures import Drawn, bars, bound, dose, frames, heatmap, style, tradeoff, trajectory
+from analysis.figures import (
+    Drawn,
+    aggregates,
+    bars,
+    bound,
+    dose,
+    frames,
+    heatmap,
+    improvement,
+    profile,
+    style,
+    tradeoff,
+    trajectory,
+)
 from analysis.figures import sensitivity as tuning
 from analysis.run_metrics import ROUNDING, bias_by_regret, log_ratio
 from analysis.study import Study
@@ -88,7 +101,7 @@ def traced(root: Path, **changes: Any) -> Study:
 def read(drawn: list[Drawn]) -> pd.DataFrame:
     """The CSV of the only figure."""
     (figure,) = drawn
-    assert {"png", "svg", "pdf", "csv"} == set(figure.paths)
+    assert {"png", "svg", "pdf", "csv", "md", "tex"} == set(figure.paths)
     return pd.read_csv(figure.paths["csv"])
 
 
@@ -101,6 +114,9 @@ EVERY = [
     (bound.draw, traced, {}),
     (trajectory.draw, traced, {"rows": "exact"}),
     (tradeoff.draw, delayed, {"cost": "worst_drop", "gain": "auc"}),
+    (aggregates.draw, delayed, {"metric": "worst_drop"}),
+    (profile.draw, delayed, {"metric": "worst_drop"}),
+    (improvement.draw, delayed, {"metric": "worst_drop"}),
 ]
 
 
@@ -110,6 +126,16 @@ def test_equal_data_give_equal_bytes(draw: Any, build: Any, options: dict[str, A
     assert first.caption == second.caption
     for suffix, path in first.paths.items():
         assert path.read_bytes() == second.paths[suffix].read_bytes(), suffix
+
+
+@pytest.mark.parametrize(("draw", "build", "options"), EVERY)
+def test_n_and_what_the_interval_is_are_in_the_caption(
+    draw: Any, build: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    (figure,) = draw(build(tmp_path), options)
+    assert "n = " in figure.caption
+    assert any(word in figure.caption for word in ("interval", "onfidence band"))
+    assert "scale cpu" in figure.caption
 
 
 @pytest.mark.parametrize(("draw", "build", "options"), EVERY)
@@ -223,7 +249,7 @@ def test_the_bound_draws_every_row_and_counts_what_it_cannot_draw(tmp_path: Path
     data = pd.read_csv(figure.paths["csv"])
     assert len(data) == 59
     assert data["ratio"].to_numpy() == pytest.approx(0.1)
-    assert "60 rows of 6 runs, 0 above the bound" in figure.caption
+    assert "60 rows of n = 6 runs, 0 above the bound" in figure.caption
     assert "1 rows with no bias" in figure.caption
 
 
@@ -305,10 +331,10 @@ def test_fixed_and_tuned_agree_where_one_setting_is_best_everywhere(tmp_path: Pa
 def test_a_variant_keeps_the_colour_and_mark_of_its_family() -> None:
     arms = ["ppo_m1", "ppo_m10", "da_full_m1", "da_1step_m1", "da_full_cd1", "tv"]
     assert [style.family(arm) for arm in arms] == ["ppo", "ppo", "da_full", "da_1step", "da_full_cd1", None]
-    assert style.look("ppo_m1", arms) == style.LOOKS[0]
-    assert style.look("ppo_m10", arms).marker == style.LOOKS[0].marker
+    assert style.look("ppo_m1", arms) == style.LOOKS["ppo"]
+    assert style.look("ppo_m10", arms).marker == style.LOOKS["ppo"].marker
     assert style.look("ppo_m10", arms) != style.look("ppo_m1", arms)
-    assert style.look("tv", arms) not in [style.LOOKS[i] for i in style.ARMS.values() if i != 3]
+    assert style.look("tv", arms).color not in [look.color for look in style.LOOKS.values()]
 
 
 @pytest.mark.parametrize("check", checks.names())
@@ -316,7 +342,8 @@ def test_a_check_asks_its_figures_for_what_they_understand(
     check: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every figure of the view draws under a name of its own, on arms of which the check's are but some."""
-    monkeypatch.setattr(style, "save", lambda figure, folder, stem, caption, data: Drawn(stem, caption, {}))
+    monkeypatch.setattr(figures.provenance, "record", lambda drawn, studies, options: drawn)
+    monkeypatch.setattr(style, "save", lambda figure, folder, stem, caption, data, table: Drawn(stem, caption, {}))
     arms = {
         "ppo": 0.0,
         "da_full": 0.5,

@@ -18,7 +18,10 @@ GAMES = reported.dapo_games()
 def ours(value: dict[str, float]) -> figures.Ours:
     """One run per method on DoubleDunk that ends at `value`."""
     steps = np.linspace(250_000, 25_000_000, 100)
-    about = [{"game": "DoubleDunk", "method": method, "seed": 0, "score": score} for method, score in value.items()]
+    about = [
+        {"game": "DoubleDunk", "method": method, "arm": method, "seed": 0, "score": score}
+        for method, score in value.items()
+    ]
     curves = pd.concat([pd.DataFrame({"step": steps} | row) for row in about], ignore_index=True)
     return figures.Ours(curves, pd.DataFrame(about), [])
 
@@ -75,16 +78,16 @@ def test_a_figure_is_drawn_the_same_twice_with_its_data(number: int, tmp_path: P
 def test_the_data_of_figure_1_and_2_are_those_reported(tmp_path: Path) -> None:
     first = pd.read_csv(figures.draw("dapo", 1, None, tmp_path)[0].paths["csv"])
     assert list(first["reported"]) == sorted(GAMES["fig1_rel_pct"], reverse=True)
-    assert first["game"].iloc[0] == "Qbert"
+    assert first["task"].iloc[0] == "Qbert"
     second = pd.read_csv(figures.draw("dapo", 2, None, tmp_path)[0].paths["csv"])
     assert len(second) == 3 * len(reported.read("dapo_paper_fig2_curves.csv"))
-    assert set(second["game"]) == {"DoubleDunk", "Enduro", "Gravitar", "MontezumaRevenge", "Qbert", "Seaquest"}
+    assert set(second["task"]) == {"DoubleDunk", "Enduro", "Gravitar", "MontezumaRevenge", "Qbert", "Seaquest"}
 
 
 def test_our_runs_are_in_the_data_of_the_figures(tmp_path: Path) -> None:
     mine = ours({"PPO": 1.4, "PPO+DA": 11.4})
     first = figures.draw_figure(1, mine, tmp_path)
-    assert pd.read_csv(first.paths["csv"]).set_index("game")["ours"]["DoubleDunk"] == 50.0
+    assert pd.read_csv(first.paths["csv"]).set_index("task")["ours"]["DoubleDunk"] == 50.0
     second = pd.read_csv(figures.draw_figure(2, mine, tmp_path).paths["csv"])
     assert len(second[second["source"] == "ours"]) == 200
     assert "Ours: 1 games, n = 1 runs" in first.caption

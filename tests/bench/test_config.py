@@ -207,14 +207,20 @@ def test_metrics_that_a_claim_may_name_are_those_of_the_analysis():
         ({"alpha": 0.0}, "0 < alpha < 1"),
         ({"margin": -1.0}, "0 or more"),
         ({"direction": "equal"}, "above 0 with equal"),
+        ({"paper": "ppo"}, "paper is 'ppo'; allowed: dapo, dpo, this_project"),
+        ({"section": "Figure 1"}, "section is 'Figure 1'; allowed: blank with paper this_project"),
+        ({"pairing": "none"}, "pairing is 'none'; allowed: task_and_seed with 2 entries in the contrast"),
+        ({"contrast": ["a"]}, "pairing is 'task_and_seed'; allowed: none with 1 entries in the contrast"),
+        ({"protocol": "evaluation"}, "protocol is 'evaluation'; allowed: training_games with auc"),
     ],
 )
 def test_a_claim_that_cannot_be_judged_is_refused_before_its_runs(change, sentence):
     fine = {"id": "c", "statement": "s", "source": "s", "contrast": ["a", "b"], "tasks": None, "metric": "auc"}
     fine |= {"normalise": None, "direction": "greater", "margin": 0.0, "alpha": 0.05, "min_budget": 0.0}
+    fine |= {"paper": "this_project", "section": "", "pairing": "task_and_seed", "protocol": "training_games"}
     check_config.ClaimConfig(**fine)
     check_config.ClaimConfig(**fine | {"contrast": ["a", "b", "c", "d"], "normalise": "range"})
-    check_config.ClaimConfig(**fine | {"contrast": ["a"], "direction": "every_below"})
+    check_config.ClaimConfig(**fine | {"contrast": ["a"], "pairing": "none", "direction": "every_below"})
     with pytest.raises(UserError, match=sentence):
         check_config.ClaimConfig(**fine | change)
 
@@ -222,9 +228,13 @@ def test_a_claim_that_cannot_be_judged_is_refused_before_its_runs(change, senten
 def test_arms_are_chosen_by_score_only_where_some_seeds_are_for_choosing():
     claim = {"id": "c", "statement": "s", "source": "s", "contrast": ["best()", "a"], "tasks": None, "metric": "auc"}
     claim |= {"normalise": None, "direction": "greater", "margin": 0.0, "alpha": 0.05, "min_budget": 0.0}
+    claim |= {"paper": "this_project", "section": "", "pairing": "task_and_seed", "protocol": "training_games"}
     check = {"name": "n", "question": "q", "source": "s", "base": [], "arms": {}, "tasks": {}, "scales": {}}
     check |= {"claims": [check_config.ClaimConfig(**claim)], "reference": None}
     check_config.CheckConfig(**check, tuning_seeds=1)
+    blank = check | {"claims": [check_config.ClaimConfig(**claim | {"protocol": ""})]}  # as in plans of old
+    with pytest.raises(UserError, match=r"check\.claims \(c\)\.protocol is ''; allowed: training_games, evaluation"):
+        check_config.CheckConfig(**blank, tuning_seeds=1)
     with pytest.raises(UserError, match=r"check\.claims \(c\)\.contrast .* check\.tuning_seeds above 0"):
         check_config.CheckConfig(**check, tuning_seeds=0)
     with pytest.raises(UserError, match="tuning_seeds is -1"):

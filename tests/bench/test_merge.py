@@ -289,6 +289,17 @@ def test_real_plans_of_one_check_with_more_seeds_are_united(stores):
     assert json.loads(plans[0].path.read_text()) == json.loads(plans[1].path.read_text())
 
 
+def test_plans_that_registered_different_claims_are_not_united(stores):
+    one, two, union = stores
+    for store, margin in ((one, 0.02), (two, 0.3)):
+        entry = {"sha256": f"{margin}", "claim": {**CLAIM, "margin": margin}, "at": ""}
+        path = freeze(store, [planned(0)])
+        content = json.loads(path.read_text())
+        registered = {"at": "", "commit": None, "dirty": None, "claims": {"faster": entry}, "seeds": {}}
+        path.write_text(json.dumps({**content, "registered": registered}))
+    assert "freeze different registered claims" in refused([one, two], union)
+
+
 @pytest.fixture
 def broken(tmp_path):
     """Sources of a merge that copies and replaces, the target before it, and after it."""

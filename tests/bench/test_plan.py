@@ -105,14 +105,18 @@ def test_a_check_can_be_made_small_by_overrides():
         ('check.arms.ppo.overrides=["algo=dappo"]', "algo/dappo"),
         ('check.arms.ppo.overrides=["+algo.foo=1"]', "algo.foo"),
         ('check.arms.ppo.overrides=["algo=proposition1"]', "need env=exact"),
-        ("check.claims.0.contrast=[foo]", "'foo'"),
+        ("check.claims.0.contrast=[foo,ppo]", "'foo'"),
+        ("check.claims.0.contrast=[ppo]", "pairing is 'task_and_seed'; allowed: none with 1 entries"),
         ("check.claims.0.contrast=[ppo,foo,ppo,ppo]", "'foo'"),
-        ('check.tuning_seeds=1 check.claims.0.contrast=["best(ppo,foo)"]', "claim full_over_1step names the arm 'foo'"),
         (
-            'check.tuning_seeds=1 check.claims.0.contrast=["worst(ppo)"]',
+            'check.tuning_seeds=1 check.claims.0.contrast=["best(ppo,foo)",ppo]',
+            "claim full_over_1step names the arm 'foo'",
+        ),
+        (
+            'check.tuning_seeds=1 check.claims.0.contrast=["worst(ppo)",ppo]',
             "'worst(ppo)' is no arm; allowed: an arm, best",
         ),
-        ('check.claims.0.contrast=["best(ppo,da_full)"]', "check.tuning_seeds above 0"),
+        ('check.claims.0.contrast=["best(ppo,da_full)",ppo]', "check.tuning_seeds above 0"),
         ("check.claims.0.tasks=[Qbret]", "'Qbret'"),
         ("check.claims.0.direction=every_above", "every_below"),
         ("executor.slots=0", "executor.slots is 0"),
@@ -177,7 +181,7 @@ def test_the_plan_file_holds_what_the_analysis_needs(tmp_path):
     assert {claim["id"] for claim in kept["check"]["claims"]} >= {"full_over_1step", "full_over_ppo"}
     assert kept["check"]["tasks"]["Qbert"] == {"env": "atari", "tag": "hard, dense reward"}
     assert kept["check"]["tuning_seeds"] == 0
-    assert kept.keys() == {"check", "scale", "scientific", "runs", "reference_config"}
+    assert kept.keys() == {"check", "scale", "scientific", "runs", "reference_config", "registered"}
     assert (kept["scale"], kept["scientific"]) == ("smoke", False)
     assert {run["steps"] for run in kept["runs"]} == {3072}
     assert kept["runs"][0].keys() == {"arm", "task", "seed", "steps", "hash", "configuration", "run_dir"}
@@ -210,17 +214,6 @@ def frozen(tmp_path, *overrides):
     return made
 
 
-def test_claims_stand_once_a_run_of_them_exists(tmp_path):
-    first = frozen(tmp_path)
-    claims = [replace(first.suite.check.claims[0], margin=0.0), *first.suite.check.claims[1:]]
-    changed = replace(first, suite=replace(first.suite, check=replace(first.suite.check, claims=claims)))
-    changed.freeze()  # nothing has been run: a claim may still be mended
-    write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
-    with pytest.raises(UserError, match=r"claims of multi_step at scale smoke differ from those frozen in .* 1 runs"):
-        first.freeze()
-    changed.freeze()  # the frozen ones
-
-
 def test_planned_runs_are_not_taken_out_once_one_exists_and_may_be_added(tmp_path):
     first = frozen(tmp_path)
     write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
@@ -241,12 +234,27 @@ def test_a_planned_run_that_never_ended_may_be_mended_and_a_finished_one_may_not
         mended.freeze()
 
 
+def test_tuning_seeds_and_reference_stand_once_a_run_exists(tmp_path):
+    first = frozen(tmp_path)
+    write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
+    check = first.suite.check
+    with pytest.raises(
+        UserError, match=r"tuning seeds of multi_step at scale smoke differ from those frozen in .* 1 runs"
+    ):
+        replace(first, suite=replace(first.suite, check=replace(check, tuning_seeds=1))).freeze()
+    other = replace(check.reference, margin=0.5)
+    with pytest.raises(UserError, match="the reference of multi_step at scale smoke differ"):
+        replace(first, suite=replace(first.suite, check=replace(check, reference=other))).freeze()
+
+
 def test_other_sources_do_not_thaw_the_claims(tmp_path):
     first = frozen(tmp_path)
     write_atomically(tmp_path / first.runs[0].run_dir / "config.yaml", "")
+    registered = json.loads(first.path.read_text())["registered"]
     elsewhere = [replace(run, hash="0" * 64, run_dir=f"{run.run_dir}-new") for run in first.runs]
-    replace(first, runs=tuple(elsewhere)).freeze()  # the same runs of changed sources, none of which exists
+    moved = replace(first, runs=tuple(elsewhere))
+    moved.freeze()  # the same runs of changed sources, none of which exists
     claims = first.suite.check.claims
     softer = replace(first.suite.check, claims=[replace(claims[0], margin=claims[0].margin / 2), *claims[1:]])
-    with pytest.raises(UserError, match="the claims of multi_step at scale smoke differ"):
-        replace(first, suite=replace(first.suite, check=softer)).freeze()
+    replace(moved, suite=replace(first.suite, check=softer)).freeze()
+    assert json.loads(first.path.read_text())["registered"] == registered

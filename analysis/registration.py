@@ -1,0 +1,63 @@
+"""Which claims a plan file holds, and which of them stood before the plan's first run (`bench.registration`)."""
+
+from typing import Any
+
+from bench.errors import UserError
+from bench.registration import Content, cell, edited, sha256
+
+REGISTERED, EXPLORATORY = "registered", "exploratory"
+EDITED = ".edited"  # behind the id of a claim that is not what was registered under it
+
+
+def read(plan: Content, where: str) -> tuple[list[Content], dict[str, str]]:
+    """`claims_of` a plan that lists all runs that it registered. Args: plan: content of a plan file; where: its name.
+
+    Errors: `UserError` where runs were taken out, and where the registration is not one.
+    """
+    try:
+        require_all_seeds(plan, where)
+        return claims_of(plan)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{where} has a registration that cannot be read: {error!r}") from error
+
+
+def claims_of(plan: Content) -> tuple[list[Content], dict[str, str]]:
+    """The claims to judge, and id -> registered | exploratory; neither for what was frozen without a hash.
+
+    A claim that was edited after runs existed is there twice: as it was registered, and as `<id>.edited`.
+    Args: plan: content of a plan file.
+    """
+    registered = plan.get("registered")
+    if registered is None:
+        return list(plan["check"]["claims"]), {}
+    claims, states = [], {}
+    now = {claim["id"]: claim for claim in plan["check"]["claims"]}
+    for name, entry in registered["claims"].items():
+        kept = name in now and not edited(registered, now[name])
+        claims.append(now[name] if kept else entry["claim"])  # the same words; its newer keys say more
+        if entry["sha256"]:
+            states[name] = REGISTERED if sha256(entry["claim"]) == entry["sha256"] else EXPLORATORY
+    for name, claim in now.items():
+        if edited(registered, claim):
+            new = name if name not in registered["claims"] else name + EDITED
+            claims.append({**claim, "id": new})
+            states[new] = EXPLORATORY
+    return claims, states
+
+
+def require_all_seeds(plan: Content, where: str) -> None:
+    """Refuse a list of runs from which registered ones were taken out.
+
+    Args: plan: content of a plan file; where: its name. Errors: `UserError` naming the arm, the task and the seeds.
+    """
+    planned: dict[str, set[int]] = {}
+    for run in plan["runs"]:
+        planned.setdefault(cell(run["arm"], run["task"]), set()).add(run["seed"])
+    seeds: dict[str, Any] = (plan.get("registered") or {}).get("seeds") or {}
+    for name, count in seeds.items():
+        if gone := sorted(set(range(count)) - planned.get(name, set())):
+            arm, _, task = name.partition("/")
+            raise UserError(
+                f"survivors only: {where} registered {count} seeds of arm {arm} on {task} and lists "
+                f"{count - len(gone)} of them, without seed {', '.join(map(str, gone))}; restore its list of runs"
+            )
