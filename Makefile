@@ -86,5 +86,5 @@ report: $(READY) ## verdicts, figures and one page, report.html, from what the s
 		$(if $(filter command% environment%,$(origin SCALE)),scale=$(SCALE))
 
 clean: ## remove the environment and caches; results in the store stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-rliable .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -231,6 +231,7 @@ def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def improvement(a: np.ndarray, b: np.ndarray, alpha: float = 0.05, reps: int = REPS, seed: int = 0) -> Interval:
     """P(A > B) of random runs of a task, ties half, mean over tasks, with an interval cut to [0, 1].
 
+    Where all runs agree the interval ends at Clopper and Pearson's bound for as many pairs of runs.
     Args: a: `[R, T]`; b: `[Q, T]`; NaN: the task has fewer runs. Source: Agarwal et al. 2021, section 4.3.
     """
     a, b = packed(np.asarray(a, dtype=float)), packed(np.asarray(b, dtype=float))
@@ -249,6 +250,10 @@ def improvement(a: np.ndarray, b: np.ndarray, alpha: float = 0.05, reps: int = R
         )
         return np.asarray((drawn_a @ of_task * drawn_b).sum(axis=(0, 2)))
 
+    if value in (0.0, 1.0):  # no resample differs: what as many independent pairs that all agree still allow
+        pairs = int(np.minimum(of_a, of_b).sum())
+        inside = (alpha / 2) ** (1 / pairs)
+        return Interval(value, *((0.0, 1 - inside) if value == 0 else (inside, 1.0)), least)
     se = _in_chunks(reps, a.size + b.size, seed, wins).std(ddof=1)
     half = float(_half_width(se, np.concatenate([of_a, of_b]), alpha))
     return Interval(value, max(0.0, value - half), min(1.0, value + half), least)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import reported
+from analysis import provenance, reported
 from analysis.figures import Drawn
 from analysis.plan import Plan, planned
 from analysis.protocol import differing
@@ -153,25 +153,25 @@ def _gather(runs: list[OurRun], notes: list[str], figure: int) -> Ours:
     )
 
 
-def collect(study: Study, figure: int) -> Ours:
-    """The comparable runs of a study, cut to the figure's length.
+def collect(studies: list[Study], figure: int) -> Ours:
+    """The comparable runs of studies, cut to the figure's length.
 
     A final score is the mean of the last tenth of that length, as in `analysis.scores`; a run that covers less than
     nine tenths of it has a curve and no final score.
     """
-    return _gather(*_comparable(study, figure), figure)
+    found = [_comparable(study, figure) for study in studies]
+    return _gather([run for runs, _ in found for run in runs], [note for _, notes in found for note in notes], figure)
 
 
-def our_runs(source: Path | None, figure: int) -> Ours:
-    """The comparable runs in a store or a results folder, of the largest scale of each check (UserError: no plan)."""
+def studies_of(source: Path | None) -> list[Study]:
+    """The largest scale of each check of CHECKS in a store or a results folder (UserError: no plan); [] for None."""
     if source is None:
-        return NOTHING
+        return []
     there = planned(source)
     checks = [check for check in CHECKS if check in there]
     if not checks:
         raise UserError(f"{source} holds no plan of {', '.join(CHECKS)}, whose runs belong beside the paper's figures")
-    found = [_comparable(analyse(source, check, there[check][-1]), figure) for check in checks]
-    return _gather([run for runs, _ in found for run in runs], [note for _, notes in found for note in notes], figure)
+    return [analyse(source, check, there[check][-1]) for check in checks]
 
 
 def recomputed(games: pd.DataFrame, figure: int) -> pd.Series:
@@ -224,7 +224,11 @@ def draw(paper: str, figure: int, source: Path | None, out: Path) -> list[Drawn]
     if figure not in PAPERS.get(paper, ()):
         known = "; ".join(f"paper={name} figure={', '.join(map(str, numbers))}" for name, numbers in PAPERS.items())
         raise UserError(f"paper={paper} figure={figure} is not there; there is: {known}")
-    return [draw_figure(figure, our_runs(source, figure), out)]
+    studies = studies_of(source)
+    ours = collect(studies, figure)
+    runs = pd.concat([ours.curves, ours.scores])[["arm", "game", "seed"]]
+    keys = set(runs.itertuples(index=False, name=None))
+    return [provenance.record(draw_figure(figure, ours, out), studies, keys=keys)]
 
 
 def draw_figure(figure: int, ours: Ours, out: Path) -> Drawn:

@@ -72,9 +72,10 @@ def anchor(*parts: object) -> str:
     return "/".join(slug(str(part)) for part in parts)
 
 
-def paper_of(source: str) -> str:
-    """The paper that a claim is of: its name in PAPERS, or OURS."""
-    return next((name for name, words in PAPERS.items() if words in source), OURS)
+def paper_of(claim: Claim) -> str:
+    """The paper that a claim is of, or OURS; of claims without the key (older plans) by the words of its source."""
+    by_words = next((name for name, words in PAPERS.items() if words in claim.source), OURS)
+    return {"dapo": "DAPO", "dpo": "DPO", "this_project": OURS}.get(claim.paper, by_words)
 
 
 def test_text(verdict: Verdict) -> str:
@@ -172,7 +173,7 @@ def _card(study: Study, claim: Claim, verdict: Verdict, stems: list[str]) -> Car
         anchor=anchor("claim", plan.name, verdict.id),
         symbol=SYMBOLS[verdict.verdict],
         test=test_text(verdict),
-        paper=paper_of(verdict.source),
+        paper=paper_of(claim),
         registration=verdict.registration or UNREGISTERED,
         arms=arms if len(runs) else [],
         runs=len(runs),

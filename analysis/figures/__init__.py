@@ -12,12 +12,12 @@ from analysis import checks, provenance
 from analysis.study import Study
 from bench.errors import UserError
 
-HELPERS = ("__init__", "frames", "paper_panels", "style")
+HELPERS = ("__init__", "across", "curve_lines", "frames", "paper_games", "paper_panels", "style", "summary")
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on disk: `paths` by suffix (png, svg, pdf, csv; why.json says what it was made of)."""
+    """A figure on disk: `paths` by suffix (png, svg, pdf; csv, md, tex; why.json says what it was made of)."""
 
     stem: str
     caption: str

@@ -130,6 +130,14 @@ def test_improvement_and_its_reverse_add_up_to_one():
     assert there.n == 3
 
 
+def test_runs_that_all_agree_do_not_make_improvement_certain():
+    sure = bootstrap.improvement(np.ones((5, 1)), np.zeros((5, 1)))
+    exact = sp.binomtest(5, 5).proportion_ci(0.95, method="exact")
+    assert (sure.value, sure.low, sure.high) == (1.0, pytest.approx(exact.low), 1.0)
+    never = bootstrap.improvement(np.zeros((5, 1)), np.ones((5, 1)))
+    assert (never.low, never.high) == (0.0, pytest.approx(1 - exact.low))
+
+
 def test_the_spread_of_improvement_is_that_of_resampled_runs():
     a, b = np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]])
     pairs = list(itertools.product([0.0, 2.0], repeat=2))

@@ -14,7 +14,7 @@ from analysis import evidence, published, reported, tables
 from analysis import figures as all_figures
 from analysis.figures import curves
 from analysis.measure import Verdict
-from analysis.report import write_report
+from analysis.report import part, render
 from analysis.study import Study, analyse
 from bench.check_config import ClaimConfig
 from bench.errors import UserError
@@ -139,10 +139,9 @@ def test_evaluations_after_the_matched_steps_do_not_count(tmp_path: Path) -> Non
 
 def test_a_report_is_made_and_packed_runs_give_the_same_verdicts(tmp_path: Path) -> None:
     found = store(tmp_path / "store", RISING)
-    html = write_report(found, all_figures.draw_all(found)).read_text()
+    html = render([part(found, all_figures.draw_all(found))], "store")
     assert "our evaluations (last fifth)" in html
-    assert "Published returns, for context" in html
-    assert "frames" not in html.split("<h2>Figures</h2>")[0]
+    assert "Published returns" in html
     tables.write_tables(found)
     assert "Published returns" in (found.folder / "table.md").read_text()
     evidence.pack(tmp_path / "store", CHECK, "gpu", tmp_path / "results")

@@ -115,30 +115,30 @@ def store(root: Path, steps: int, **changes: Any) -> Path:
 
 
 def test_runs_at_the_papers_setting_are_beside_its_numbers_and_others_are_named(tmp_path: Path) -> None:
-    found = figures.our_runs(store(tmp_path / "same", 25_200_000), 3)
+    found = figures.collect(figures.studies_of(store(tmp_path / "same", 25_200_000)), 3)
     assert (found.mean("Qbert", "PPO"), found.mean("Qbert", "PPO+DA")) == (300.0, 500.0)
     assert found.notes == []
-    other = figures.our_runs(store(tmp_path / "other", 25_200_000, **{"algo.clip": 0.1}), 3)
+    other = figures.collect(figures.studies_of(store(tmp_path / "other", 25_200_000, **{"algo.clip": 0.1})), 3)
     assert other.curves.empty
     assert "algo.clip differ" in other.notes[0]
 
 
 def test_a_short_run_has_a_curve_and_no_final_score(tmp_path: Path) -> None:
-    found = figures.our_runs(store(tmp_path, 10_000_000), 3)
+    found = figures.collect(figures.studies_of(store(tmp_path, 10_000_000)), 3)
     assert len(found.curves)
     assert found.scores.empty
     assert "2 runs are shorter than the figure's 2 hours" in found.notes[0]
 
 
 def test_a_long_run_is_cut_where_the_figure_ends(tmp_path: Path) -> None:
-    found = figures.our_runs(store(tmp_path, 50_400_000), 3)
+    found = figures.collect(figures.studies_of(store(tmp_path, 50_400_000)), 3)
     assert found.curves["step"].max() == 25_200_000
     assert found.mean("Qbert", "PPO") == 300.0
 
 
 def test_sixteen_actors_do_not_belong_to_figure_4(tmp_path: Path) -> None:
     root = store(tmp_path, 25_200_000)
-    assert "env.num_envs" in figures.our_runs(root, 4).notes[0]
+    assert "env.num_envs" in figures.collect(figures.studies_of(root), 4).notes[0]
 
 
 def test_a_variant_of_the_method_does_not_stand_for_it(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_variant_of_the_method_does_not_stand_for_it(tmp_path: Path) -> None:
         score = 900.0 if run["arm"] == "da_full_cd1" else 500.0
         games = [(step, score) for step in range(504_000, 25_200_001, 504_000)]
         synth.write_run(tmp_path, run, games, config_changes={"algo": algo})
-    found = figures.our_runs(tmp_path, 3)
+    found = figures.collect(figures.studies_of(tmp_path), 3)
     assert found.mean("Qbert", "PPO+DA") == 500.0
     assert found.curves["score"].unique() == [500.0]
     assert found.notes == [
@@ -168,7 +168,7 @@ def test_of_two_runs_of_one_seed_the_longer_is_kept_whole(tmp_path: Path) -> Non
             run["run_dir"] += name
             synth.write_run(tmp_path, run, [(step, score) for step in range(steps // 50, steps + 1, steps // 50)])
         synth.write_plan(tmp_path, content)
-    found = figures.our_runs(tmp_path, 2)
+    found = figures.collect(figures.studies_of(tmp_path), 2)
     assert found.curves["score"].unique() == [2.0]
     for _, curve in found.curves.groupby("method"):
         assert np.diff(curve["step"].to_numpy(float)) == pytest.approx(560_000)
