@@ -253,7 +253,8 @@ def improvement(a: np.ndarray, b: np.ndarray, alpha: float = 0.05, reps: int = R
     if value in (0.0, 1.0):  # no resample differs: what as many independent pairs that all agree still allow
         pairs = int(np.minimum(of_a, of_b).sum())
         inside = (alpha / 2) ** (1 / pairs)
-        return Interval(value, *((0.0, 1 - inside) if value == 0 else (inside, 1.0)), least)
+        low, high = (0.0, 1 - inside) if value == 0 else (inside, 1.0)
+        return Interval(value, low, high, least)
     se = _in_chunks(reps, a.size + b.size, seed, wins).std(ddof=1)
     half = float(_half_width(se, np.concatenate([of_a, of_b]), alpha))
     return Interval(value, max(0.0, value - half), min(1.0, value + half), least)

@@ -81,7 +81,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         f"{two[1]} on the same task, ties half, mean over {tasks_text(found)}, scale {study.plan.scale}. Lines: "
         f"{INTERVAL}, cut to [0, 1] (none for n = 1). Dashed: 0.5, no difference. {found.notes}"
     )
-    if (shown["low"] == shown["high"]).any():
-        caption += " No line at 0 or 1: all runs agree, so the bootstrap knows no spread; the truth need not be 0 or 1."
+    if shown["value"].isin([0.0, 1.0]).any():
+        caption += " At 0 or 1, where all runs agree, lines end at Clopper and Pearson's bound for as many pairs."
     stem = options.get("stem", f"improvement_{options['metric']}")
     return [style.save(figure, study.folder / "figures", stem, caption, data, improvement_table(study, data))]

@@ -10,4 +10,4 @@ from analysis.study import Study
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     """One figure per number. Options: numbers: of the paper's figures."""
     folder = study.folder / "figures"
-    return [draw_figure(number, collect(study, number), folder) for number in options["numbers"]]
+    return [draw_figure(number, collect([study], number), folder) for number in options["numbers"]]
