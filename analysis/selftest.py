@@ -1,12 +1,13 @@
 """The referee judged: synthetic runs of known truth through the code that judges real ones (`analysis.verdicts.judge`).
 
-python -m analysis selftest [reps=1000] [seed=0] [out=DIR]
+python -m analysis selftest [reps=400] [seed=0] [out=DIR]
 
 Of every rule (how a claim is judged), world (how runs scatter) and number of seeds it prints, over `reps` synthetic
 checks, with exact 95 % intervals:
 
 * false support: the truth is the margin itself, where supporting is wrong and hardest to avoid; at most alpha;
 * false refutation: likewise (a claim of equality: the truth is the middle); at most alpha;
+* support of nothing: the truth is no effect at all; at most alpha;
 * power: supported where the truth lies one standard deviation of a run beyond the margin (equality: in the middle);
 * coverage: how often the printed interval holds the truth, beside what it claims.
 
@@ -35,7 +36,18 @@ from analysis.words import markdown
 from bench.files import write_atomically
 
 ALPHA = 0.05
-COLUMNS = ("rule", "world", "n", "false support", "false refutation", "power", "coverage", "claims", "holds")
+COLUMNS = (
+    "rule",
+    "world",
+    "n",
+    "false support",
+    "false refutation",
+    "support of nothing",
+    "power",
+    "coverage",
+    "claims",
+    "holds",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Result:
 
     def cells(self) -> dict[str, str]:
         """As printed."""
-        rates = {name: str(self.rates[name]) if name in self.rates else "-" for name in COLUMNS[3:7]}
+        rates = {name: str(self.rates[name]) if name in self.rates else "-" for name in COLUMNS[3:8]}
         said = ("yes" if self.holds else "NO") if self.row.claimed else "shown"
         claims = "-" if self.row.coverage is None else f"{100 * self.row.coverage:g}"
         head = {"rule": self.row.rule, "world": self.row.world, "n": str(self.row.seeds)}
@@ -80,7 +92,7 @@ def judged(row: Row, counts: Iterable[Count], rows: int) -> Result:
     level = 1 - ALPHA / rows  # of all rows together, one rate in twenty may be called wrong by chance
     rates = {name: Rate(hits, of) for name, (hits, of) in total.pairs().items() if of}
     holds = True
-    for name in ("false support", "false refutation"):
+    for name in ("false support", "false refutation", "support of nothing"):
         holds &= name not in rates or rates[name].interval(level)[0] <= ALPHA
     if row.coverage is not None and "coverage" in rates:
         low, high = rates["coverage"].interval(level)
@@ -158,7 +170,7 @@ def _write(out: Path, results: list[Result], faults: list[tuple[str, bool, str]]
 
 def run(call: Call) -> int:
     """Measure, print, and write where asked. Returns 1 where something does not hold."""
-    reps, seed = call.whole("reps", 1000, least=25), call.whole("seed", 0, least=0)
+    reps, seed = call.whole("reps", 400, least=25), call.whole("seed", 0, least=0)
     results, faults = measure(reps, seed), _faults()
     print(f"percent of {reps} synthetic checks [exact 95 % interval]; alpha {100 * ALPHA:g}\n")
     print(_printed([result.cells() for result in results]))

@@ -18,9 +18,12 @@ from analysis.selection import parse_entry
 from analysis.verdicts import judge
 from analysis.worlds import WORLDS, Design, claim, losses
 
-MARGIN = 0.5
+MARGIN = 0.5  # half of the way from the margin to what is well beyond it, so that no effect is as far on the other side
+NOTHING = -0.5
 Outcome = tuple[str, bool | None]  # supported, refuted, ...; does the interval hold the truth (None: there is none)
-Trial = Callable[[np.random.Generator, bool], Outcome]  # second argument: the truth lies beyond the margin (power)
+# Second argument: where the truth lies, 0 on the margin, 1 well beyond it (an equality: in its middle), NOTHING: no
+# effect.
+Trial = Callable[[np.random.Generator, float], Outcome]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Row:
     exact: bool = False
     claimed: bool = True
     verdicts: bool = True  # the trial gives verdicts, not an interval alone
+    directed: bool = True  # no effect is on the wrong side of the margin; of an equality it is what is claimed
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Count:
     found: int = 0
     intervals: int = 0
     covered: int = 0
+    without: int = 0
+    imagined: int = 0
 
     def __add__(self, other: "Count") -> "Count":
         return Count(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -57,15 +63,17 @@ class Count:
         return {
             "false support": (self.supported, self.at_margin),
             "false refutation": (self.refuted, self.at_margin),
+            "support of nothing": (self.imagined, self.without),
             "power": (self.found, self.beyond),
             "coverage": (self.covered, self.intervals),
         }
 
 
 def count(row: Row, reps: int, rng: np.random.Generator) -> Count:
-    """Repeat the row's trial: `reps` times with the truth on the margin, half as often beyond it."""
-    at_margin = [row.trial(rng, False) for _ in range(reps)]
-    beyond = [row.trial(rng, True) for _ in range(reps // 2)] if row.verdicts else []
+    """Repeat the row's trial: `reps` times with the truth on the margin, half as often beyond it and without effect."""
+    at_margin = [row.trial(rng, 0.0) for _ in range(reps)]
+    beyond = [row.trial(rng, 1.0) for _ in range(reps // 2)] if row.verdicts else []
+    without = [row.trial(rng, NOTHING) for _ in range(reps // 2)] if row.verdicts and row.directed else []
     covered = [held for _, held in at_margin if held is not None]
     said = [verdict for verdict, _ in at_margin]
     return Count(
@@ -76,6 +84,8 @@ def count(row: Row, reps: int, rng: np.random.Generator) -> Count:
         found=sum(verdict == "supported" for verdict, _ in beyond),
         intervals=len(covered),
         covered=sum(covered),
+        without=len(without),
+        imagined=sum(verdict == "supported" for verdict, _ in without),
     )
 
 
@@ -89,8 +99,8 @@ def of_claim(design: Design, world: str, at_margin: list[float], beyond: list[fl
     lost: some runs fail, bad ones more often.
     """
 
-    def trial(rng: np.random.Generator, power: bool) -> Outcome:
-        truths = beyond if power else at_margin
+    def trial(rng: np.random.Generator, at: float) -> Outcome:
+        truths = [on + at * (far - on) for on, far in zip(at_margin, beyond, strict=True)]
         scores = design.scores(rng, WORLDS[world], truths)
         frame = design.scored(scores, losses(rng, scores) if lost else None)
         verdict = judge(design.plan, frame, {})[0]
@@ -103,10 +113,10 @@ def of_claim(design: Design, world: str, at_margin: list[float], beyond: list[fl
 
 
 def of_shares(design: Design, difference: float) -> Trial:
-    """Shares of collapsed runs: A's is `difference` above B's 0.3, or 0.6 above."""
+    """Shares of collapsed runs: A's is `difference` above B's 0.3, or 0.4 more."""
 
-    def trial(rng: np.random.Generator, power: bool) -> Outcome:
-        truth = 0.6 if power else difference
+    def trial(rng: np.random.Generator, at: float) -> Outcome:
+        truth = difference + 0.4 * at
         chance = np.array([0.3 + truth, 0.3])[:, None, None]
         frame = design.scored((rng.random((2, design.seeds, design.tasks)) < chance).astype(float))
         verdict = judge(design.plan, frame, {})[0]
@@ -119,8 +129,8 @@ def of_shares(design: Design, difference: float) -> Trial:
 def of_family(design: Design, world: str) -> Trial:
     """Several claims, all of them with the truth on the margin: is any of them decided?"""
 
-    def trial(rng: np.random.Generator, power: bool) -> Outcome:
-        truths = [MARGIN + power] * (len(design.arms) - 1) + [0.0]
+    def trial(rng: np.random.Generator, at: float) -> Outcome:
+        truths = [MARGIN + at] * (len(design.arms) - 1) + [0.0]
         verdicts = judge(design.plan, design.scored(design.scores(rng, WORLDS[world], truths)), {})
         said = {verdict.verdict for verdict in verdicts}
         return "supported" if "supported" in said else "refuted" if "refuted" in said else "inconclusive", None
@@ -132,8 +142,8 @@ def of_reported(seeds: int, theirs: int) -> Trial:
     """A reported mean of `theirs` runs: compatible is support; the truth lies on the margin, or in the middle."""
     margin = 2.0
 
-    def trial(rng: np.random.Generator, power: bool) -> Outcome:
-        truth = 0.0 if power else margin
+    def trial(rng: np.random.Generator, at: float) -> Outcome:
+        truth = margin * (1 - at)
         found = stats.prediction_interval(
             rng.standard_normal(seeds) + truth, rng.standard_normal(theirs).mean(), theirs
         )
@@ -161,7 +171,7 @@ def _runs(rng: np.random.Generator, world: str, seeds: int, tasks: int) -> np.nd
 def of_aggregate(statistic: str, world: str, seeds: int, tasks: int, *, percentile: bool = False) -> Trial:
     """An aggregate of one arm over tasks. Args: percentile: the usual interval in place of ours."""
 
-    def trial(rng: np.random.Generator, _: bool) -> Outcome:
+    def trial(rng: np.random.Generator, _: float) -> Outcome:
         truth, x = _truth(statistic, world, tasks), _runs(rng, world, seeds, tasks)
         reps, seed = 1000, int(rng.integers(2**31))
         if percentile:
@@ -177,7 +187,7 @@ def of_aggregate(statistic: str, world: str, seeds: int, tasks: int, *, percenti
 def of_improvement(world: str, seeds: int, tasks: int) -> Trial:
     """Probability of improvement of two equal arms: a half."""
 
-    def trial(rng: np.random.Generator, _: bool) -> Outcome:
+    def trial(rng: np.random.Generator, _: float) -> Outcome:
         a, b = (_runs(rng, world, seeds, tasks) for _ in range(2))
         found = bootstrap.improvement(a, b, reps=1000, seed=int(rng.integers(2**31)))
         return "", found.low <= 0.5 <= found.high
@@ -197,8 +207,8 @@ def _plain(values: np.ndarray, truth: float) -> Outcome:
 def of_survivors(design: Design, world: str) -> Trial:
     """Runs that failed left out of the mean: A loses its bad seeds, B has none."""
 
-    def trial(rng: np.random.Generator, power: bool) -> Outcome:
-        truth = MARGIN + power
+    def trial(rng: np.random.Generator, at: float) -> Outcome:
+        truth = MARGIN + at
         scores = design.scores(rng, WORLDS[world], [truth, 0.0])[..., 0]
         alive = rng.random(scores.shape[1]) > 0.9 * (scores[0] < truth - 0.5)
         values = (scores[0] - scores[1])[alive]
@@ -210,8 +220,8 @@ def of_survivors(design: Design, world: str) -> Trial:
 def of_episodes(seeds: int) -> Trial:
     """Twenty evaluation episodes of each run taken for runs."""
 
-    def trial(rng: np.random.Generator, power: bool) -> Outcome:
-        truth = MARGIN + power
+    def trial(rng: np.random.Generator, at: float) -> Outcome:
+        truth = MARGIN + at
         runs = rng.standard_normal((2, seeds, 1)) + np.array([truth, 0.0])[:, None, None]
         episodes = runs + rng.standard_normal((2, seeds, 20))
         return _plain((episodes[0] - episodes[1]).ravel(), truth)
@@ -222,8 +232,8 @@ def of_episodes(seeds: int) -> Trial:
 def of_winner(candidates: int, seeds: int) -> Trial:
     """The best of several equal arms, chosen and judged on the same seeds."""
 
-    def trial(rng: np.random.Generator, power: bool) -> Outcome:
-        truth = MARGIN + power
+    def trial(rng: np.random.Generator, at: float) -> Outcome:
+        truth = MARGIN + at
         scores = rng.standard_normal((candidates, seeds)) + truth
         return _plain(scores[scores.mean(axis=1).argmax()] - rng.standard_normal(seeds), truth)
 
@@ -257,7 +267,8 @@ def _rows() -> list[Row]:
         for tasks in (1, 5):
             for world in ("normal", "heavy tails", "bimodal seeds"):
                 equal = of_claim(_two(tasks, seeds, direction="equal", margin=1.0), world, [1.0, 0.0], [0.0, 0.0])
-                rows.append(Row(f"equal, {'one task' if tasks == 1 else 'IQM of 5 tasks'}", world, seeds, equal))
+                name = f"equal, {'one task' if tasks == 1 else 'IQM of 5 tasks'}"
+                rows.append(Row(name, world, seeds, equal, directed=False))
         four = Design(("a", "b", "c", "d"), 3, seeds, (claim(contrast=["a", "b", "c", "d"]),))
         rows.append(
             Row("interaction of 4 arms", "normal", seeds, of_claim(four, "normal", [MARGIN, 0, 0, 0], [1.5, 0, 0, 0]))
@@ -283,7 +294,16 @@ def _rows() -> list[Row]:
         trial = of_family(Design(arms, 1, seeds, claims), "normal")
         rows.append(Row("any of 4 claims, Holm", "normal", seeds, trial, coverage=None))
         for theirs in (1, 5):
-            rows.append(Row(f"reported mean of {theirs}", "normal", seeds, of_reported(seeds, theirs), exact=True))
+            rows.append(
+                Row(
+                    f"reported mean of {theirs}",
+                    "normal",
+                    seeds,
+                    of_reported(seeds, theirs),
+                    exact=True,
+                    directed=False,
+                )
+            )
     return rows + _shown() + _intervals()
 
 

@@ -140,7 +140,7 @@ def test_evaluations_after_the_matched_steps_do_not_count(tmp_path: Path) -> Non
 def test_a_report_is_made_and_packed_runs_give_the_same_verdicts(tmp_path: Path) -> None:
     found = store(tmp_path / "store", RISING)
     html = render([part(found, all_figures.draw_all(found))], "store")
-    assert "our evaluations (last fifth)" in html
+    assert "Evaluations, last fifth" in html
     assert "Published returns" in html
     tables.write_tables(found)
     assert "Published returns" in (found.folder / "table.md").read_text()

@@ -97,6 +97,7 @@ def test_counts_add_up():
     assert total.pairs() == {
         "false support": (1, 20),
         "false refutation": (3, 20),
+        "support of nothing": (0, 0),
         "power": (5, 10),
         "coverage": (19, 20),
     }
