@@ -8,6 +8,8 @@ import pandas as pd
 
 from analysis import words
 
+# Narrower where it would be wider than the page.
+FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 LONG = 45  # rows from which a LaTeX table breaks over pages
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -52,7 +54,7 @@ def _is_number(text: str) -> bool:
 
 
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
-    """A `table` (from LONG rows on a `longtable`) with booktabs' rules; needs those two packages.
+    """A `table` (from LONG rows on a `longtable`) with booktabs' rules; needs those two packages and graphicx.
 
     Args: label: what a \\ref names.
     """
@@ -69,9 +71,10 @@ def latex(table: pd.DataFrame, caption: str, label: str) -> str:
         r"\begin{table}",
         r"\centering\small",
         about,
+        FITTED,
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
         head,
         r"\midrule",
     ]
-    return "\n".join([*top, *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    return "\n".join([*top, *lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}"]) + "\n"

@@ -46,10 +46,20 @@ def test_a_markdown_table_has_a_row_per_row_and_no_broken_cells() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 def test_latex_accepts_a_table(tmp_path: Path) -> None:
     body = summary.latex(TABLE, "share of c_D in % ± 3 \\ ~ ^ < >", "tab:x")
-    head = r"\documentclass{article}\usepackage{booktabs,longtable}\usepackage[utf8]{inputenc}\begin{document}"
+    head = r"\documentclass{article}\usepackage{booktabs,longtable,graphicx}\usepackage[utf8]{inputenc}\begin{document}"
     (tmp_path / "t.tex").write_text(f"{head}{body}\\end{{document}}")
     done = subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_a_wide_table_is_made_to_fit_the_page(tmp_path: Path) -> None:
+    wide = pd.DataFrame({f"a column with a long name {i}": [1.0] for i in range(12)})
+    head = r"\documentclass{article}\usepackage{booktabs,longtable,graphicx}\begin{document}"
+    (tmp_path / "t.tex").write_text(f"{head}{summary.latex(wide, 'caption', 'tab:x')}\\end{{document}}")
+    done = subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"Overfull" not in done.stdout
 
 
 def test_a_bars_table_says_mean_interval_and_n_of_planned(tmp_path: Path) -> None:
