@@ -290,9 +290,12 @@ def joint_iqm_error(x: np.ndarray, reps: int = REPS, seed: int = 0) -> float:
     """
     runs, flat = len(x), x.ravel()
     rows, order = joint_counts(runs, reps, seed), np.argsort(flat, kind="stable")
-    draws_of = np.array_split(rows, max(1, reps * x.size // _CHUNK))
-    with ThreadPoolExecutor(THREADS) as pool:
-        parts = pool.map(
-            lambda part: _middle_mean(part, order // x.shape[1], flat[order], int(0.25 * len(flat))), draws_of
-        )
-        return float(np.concatenate(list(parts)).std(ddof=1)) * math.sqrt(runs / (runs - 1))
+    pick, values, cut = order // x.shape[1], flat[order], int(0.25 * len(flat))
+    parts = max(1, reps * x.size // _CHUNK)
+    if parts == 1:
+        means = _middle_mean(rows, pick, values, cut)
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = pool.map(lambda part: _middle_mean(part, pick, values, cut), np.array_split(rows, parts))
+            means = np.concatenate(list(found))
+    return float(means.std(ddof=1)) * math.sqrt(runs / (runs - 1))

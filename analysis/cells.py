@@ -200,7 +200,8 @@ def claim_cells(scored: pd.DataFrame, claim: Claim, plan: Plan) -> Cells:
     """
     metric, how = METRICS[claim.metric], units(claim)
     tasks, sides = claim_tasks(claim, plan), entries(claim, plan)
-    by_task = {task: scored[scored["task"] == task] for task in tasks}
+    narrow = scored[["task", claim.metric, "range_low", "range_high"]]
+    by_task = {task: narrow[narrow["task"] == task] for task in tasks}
     tuning = plan.tuning_seeds if any(map(chooses, sides)) else 0
     choices = [choose(entry, scored, tasks, tuning, claim.metric) for entry in sides]
     members = [

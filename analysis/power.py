@@ -104,12 +104,6 @@ def distance(claim: Claim, value: float) -> float:
 
 
 @cache
-def detectable_sd(seeds: int, alpha: float, power: float) -> float:
-    """`stats.detectable_effect`, remembered: the same few sizes are asked for again and again."""
-    return stats.detectable_effect(seeds, alpha, power)
-
-
-@cache
 def needed_seeds(effect: float, alpha: float, power: float) -> int | None:
     """Seeds with which a paired t test finds an effect in standard deviations; None above `stats.MAX_SEEDS`."""
     return stats.seeds_for_power(effect, alpha, power, is_paired=True) if effect > 0 else None
@@ -142,7 +136,7 @@ def claim_power(claim: Claim, design: Design, known: Spread | None) -> Power:
     needed = _seeds_for(claim, known, alpha)
     value, sd = (known.value, known.sd) if known else (None, 1.0)
     far = distance(claim, value) if value is not None else ASSUMED_SD
-    found = detectable_sd(seeds, alpha, _share(claim, value)) * sd if seeds >= 2 else None
+    found = stats.detectable_effect(seeds, alpha, _share(claim, value)) * sd if seeds >= 2 else None
     reached = found is not None and (found <= far if sd > 0 else far > 0)
     note = "no interval" if seeds < 2 else "known runs show no spread" if sd == 0 else ""
     outcome = "decidable" if reached else "more seeds" if needed is not None else "undecidable"

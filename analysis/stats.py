@@ -8,6 +8,7 @@ interval and the worst-case imputation.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats as sp
@@ -214,6 +215,7 @@ def seeds_for_power(effect: float, alpha: float = 0.05, power: float = 0.8, *, i
     return high
 
 
+@cache
 def detectable_effect(n: int, alpha: float = 0.05, power: float = 0.8) -> float:
     """Smallest difference, in standard deviations of the pairs, that a two-sided paired t test of n seeds finds.
 
