@@ -49,7 +49,7 @@ rliable: ## our aggregates beside those of rliable 1.2.0, in an environment of i
 		--quiet --disable-pip-version-check 'rliable==1.2.0' 'arch==7.2.0' 'pandas<3'; }
 	PYTHONPATH=. .venv-rliable/bin/python tests/oracle/rliable_agreement.py
 
-selftest: $(READY) ## the referee judged on synthetic runs of known truth (10 minutes); into results/selftest
+selftest: $(READY) ## the referee judged on synthetic runs of known truth (8 minutes); into results/selftest
 	$(BIN)/python -m analysis selftest out=results/selftest
 
 faults: $(READY) ## kills, torn files, full disks and whatever else may happen; a table of what survived (40 minutes)

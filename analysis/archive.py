@@ -293,5 +293,5 @@ def require_sound(folder: Path, plan: Plan, store: Store) -> None:
             continue
         mine, sha = games.get(key, empty[0]), str(run["params_sha256"])
         found = found_of(planned, store.configs.get(key, {}), sha, float(run["step"]), mine, rows.get(key, empty[1]))
-        if fault := run_fault(found) or twins.fault(*key, sha, mine):
+        if fault := run_fault(found) or twins.fault(*key, sha, mine, rows.get(key, empty[1])):
             raise UserError(f"{folder}: arm {key[0]}, task {key[1]}, seed {key[2]}: {fault}")

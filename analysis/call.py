@@ -54,10 +54,15 @@ class Call:
             raise refusal(f"{self.command} takes store or results, not both")
         if self.root is not None:
             return self.root
-        for path, plans in ((STORE, "checks/*/*.json"), (RESULTS, "*-*/plan.json")):
-            if any(path.glob(plans)):
-                return path
+        if found := default_root():
+            return found
         raise refusal(f"{self.command}: there is neither ./{STORE} nor ./{RESULTS} with a plan; name store or results")
+
+
+def default_root() -> Path | None:
+    """./store if it holds plans, else ./results, else None."""
+    places = ((STORE, "checks/*/*.json"), (RESULTS, "*-*/plan.json"))
+    return next((path for path, plans in places if any(path.glob(plans))), None)
 
 
 def refusal(sentence: str) -> UserError:
@@ -72,11 +77,14 @@ def parse(arguments: list[str], commands: dict[str, Command]) -> Call:
         raise refusal(f"{name}: unknown, there is {', '.join(commands)}")
     command = commands[name]
     flags = [word for word in arguments[1:] if word.startswith("--")]
-    pairs = dict(word.partition("=")[::2] for word in arguments[1:] if "=" in word and word not in flags)
+    given = [word.partition("=")[::2] for word in arguments[1:] if "=" in word and word not in flags]
+    pairs = dict(given)
     plain = [word for word in arguments[1:] if "=" not in word and word not in flags]
     unknown = [key for key in pairs if key not in command.keys] + [flag for flag in flags if flag not in command.flags]
     if unknown:
         raise refusal(f"{name}: unknown {', '.join(unknown)}")
+    if twice := [key for key, _ in given if [other for other, _ in given].count(key) > 1]:
+        raise refusal(f"{twice[0]} is given twice")
     if empty := [key for key, value in pairs.items() if not value]:
         raise refusal(f"{', '.join(empty)} has no value")
     if len(plain) != len(command.words):

@@ -200,6 +200,10 @@ def claim_cells(scored: pd.DataFrame, claim: Claim, plan: Plan) -> Cells:
     """
     metric, how = METRICS[claim.metric], units(claim)
     tasks, sides = claim_tasks(claim, plan), entries(claim, plan)
+    if (
+        claim.direction != "every_below" and np.isinf(scored[claim.metric]).any()
+    ):  # there a counterexample, of a mean none
+        scored = scored.assign(**{claim.metric: scored[claim.metric].replace([np.inf, -np.inf], np.nan)})
     narrow = scored[["task", claim.metric, "range_low", "range_high"]]
     by_task = {task: narrow[narrow["task"] == task] for task in tasks}
     tuning = plan.tuning_seeds if any(map(chooses, sides)) else 0
@@ -236,8 +240,8 @@ def claim_cells(scored: pd.DataFrame, claim: Claim, plan: Plan) -> Cells:
     )
 
 
-def _estimate(cells: Cells, d: np.ndarray, alpha: float) -> stats.Estimate:
-    return stats.binary_difference(d, len(cells.terms), alpha) if cells.binary else stats.difference(d, alpha)
+def _estimate(cells: Cells, d: np.ndarray, alpha: float, reps: int) -> stats.Estimate:
+    return stats.binary_difference(d, len(cells.terms), alpha) if cells.binary else stats.difference(d, alpha, reps)
 
 
 def centre(cells: Cells, d: np.ndarray) -> float:
@@ -245,16 +249,16 @@ def centre(cells: Cells, d: np.ndarray) -> float:
     return stats.mean(d) if len(cells.tasks) == 1 or cells.binary else stats.iqm(d)
 
 
-def claim_estimate(cells: Cells, alpha: float) -> stats.Estimate | None:
+def claim_estimate(cells: Cells, alpha: float, reps: int = stats.JUDGED_REPS) -> stats.Estimate | None:
     """D with its interval; None below two seeds or when an arm has no number at all on a task."""
     if len(cells.seeds) < 2:
         return None
     d = cells.d
     if np.isfinite(d).all():
-        return _estimate(cells, d, alpha)
+        return _estimate(cells, d, alpha, reps)
     if not all(np.isfinite(term).any(axis=1).all() for term in cells.terms):
         return None
-    against, favour = (_estimate(cells, cells.imputed(good), alpha) for good in (False, True))
+    against, favour = (_estimate(cells, cells.imputed(good), alpha, reps) for good in (False, True))
     present = d[np.isfinite(d)]
     return dataclasses.replace(
         against,

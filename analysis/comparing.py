@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis.beside_dapo import dapo_lines
-from analysis.call import Call
+from analysis.call import RESULTS, Call, default_root
 from analysis.judging import targets
 from analysis.ours import Setting, gather
 from analysis.plan import REPORTED_MARGIN
@@ -17,7 +17,7 @@ from analysis.published import PUBLISHED_STEPS, our_task, published_lines
 from analysis.ranges import RANDOM
 from analysis.reported.sources import papers, published
 from analysis.side_by_side import Line, row
-from analysis.study import default_out
+from analysis.study import REPORTS, default_out
 from analysis.words import markdown, number, percent
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -220,8 +220,10 @@ def run(call: Call) -> int:
     if paper is None:
         raise UserError(f"compare needs paper; there is {', '.join(known())}")
     _lines(paper)  # an unknown name is refused before any run is read
-    root = call.root_or_default()
-    said, paths = compare(paper, root, targets(call, root), call.path("out") or default_out(root))
+    anything = call.root is not None or default_root() is not None
+    root = call.root_or_default() if anything else RESULTS  # without any runs of ours theirs are shown all the same
+    pairs = targets(call, root) if anything else []
+    said, paths = compare(paper, root, pairs, call.path("out") or (default_out(root) if anything else REPORTS))
     print(said, end="\n\n")
     for path in paths:
         print(path)

@@ -85,15 +85,20 @@ def _pairs(call: Call, a: Side, b: Side) -> tuple[list[tuple[str, str]], list[st
 
 
 def run(call: Call) -> int:
-    """Print the diff; 1 where a verdict differs, else 0."""
+    """Print the diff; 1 where a verdict differs or a side cannot be judged, else 0 (UserError: nothing in common)."""
     with tempfile.TemporaryDirectory(prefix="diff-") as folder:
         a, b = (resolve(name, Path(folder) / side) for name, side in zip(call.words, "AB", strict=True))
-        print(f"A: {a.said}\nB: {b.said}")
         pairs, alone = _pairs(call, a, b)
-        differing = compared = 0
+        if not pairs:
+            shown = "; ".join(alone[:2]) + (" ..." if len(alone) > 2 else "")
+            raise UserError(f"{a.name} and {b.name} have no check in common to compare: {shown}")
+        print(f"A: {a.said}\nB: {b.said}")
+        differing = compared = broken = 0
         for check, scale in pairs:
-            report = check_report(judged(a, check, scale), judged(b, check, scale), f"{check}, scale {scale}")
+            sides = judged(a, check, scale), judged(b, check, scale)
+            report = check_report(*sides, f"{check}, scale {scale}")
+            broken += any(side.problem for side in sides)
             print("\n".join(["", *report.lines]))
             differing, compared = differing + report.differing, compared + report.compared
         print("\n".join(["", *alone, f"{differing} of {compared} verdicts differ"]))
-    return 1 if differing else 0
+    return 1 if differing or broken else 0

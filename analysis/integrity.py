@@ -72,6 +72,9 @@ SCORED = 3  # games with a score from which clipped returns can be told
 TRUSTED = 10  # rewards that random play must have seen for its divisor to count
 ALIKE = 5  # different games from which two equal lists of games are one run, not chance
 GAME = ["step", "return", "length", "env"]
+SHARED = ("step", "wall_s", "version", "updates", "trained", "reuse", "lr", "lambda")  # columns that runs may share
+KEYS = ("arm", "task", "seed")
+ROWS_ALIKE = 20  # different numbers from which two equal metrics.csv are one run, not chance
 
 
 def named(name: str, detail: str) -> str:
@@ -209,15 +212,28 @@ def games_of(episodes: pd.DataFrame) -> bytes:
     return games.tobytes() if len(np.unique(games[:, 1:3], axis=0)) >= ALIKE else b""
 
 
+def rows_of(metrics: pd.DataFrame) -> bytes:
+    """A run's metrics as bytes that another run cannot have by chance; empty when they are too few or too alike.
+
+    What counts steps or time, which runs share, is left out.
+    """
+    kept = metrics.drop(columns=[*SHARED, *KEYS], errors="ignore").select_dtypes("number")
+    values = np.round(kept.to_numpy(float), 12)
+    return values.tobytes() if len(np.unique(values[np.isfinite(values)])) >= ROWS_ALIKE else b""
+
+
 class Twins:
     """Finished runs of a check, one after the other: says which of them is one that was there before."""
 
     def __init__(self) -> None:
         self._seeds: dict[tuple[str, str, str | bytes], int] = {}
 
-    def fault(self, arm: str, task: str, seed: int, fingerprint: str, episodes: pd.DataFrame) -> str:
+    def fault(
+        self, arm: str, task: str, seed: int, fingerprint: str, episodes: pd.DataFrame, metrics: pd.DataFrame
+    ) -> str:
         """The fault of a run that an earlier seed of its arm and task holds already; empty for a run of its own."""
-        games = games_of(episodes)
+        games, rows = games_of(episodes), rows_of(metrics)
+        by_rows = self._seeds.setdefault((arm, task, rows), seed) if rows else seed
         by_games = self._seeds.setdefault((arm, task, games), seed) if games else seed
         by_parameters = self._seeds.setdefault((arm, task, fingerprint), seed) if fingerprint else seed
         if by_parameters != seed and games and by_games == seed:
@@ -227,4 +243,6 @@ class Twins:
             return named("seed counted twice", f"identical to seed {by_parameters}: not an independent run")
         if by_games != seed:
             return named("seed counted twice", f"its games are those of seed {by_games}, one by one")
+        if by_rows != seed:
+            return named("seed counted twice", f"its metrics.csv is that of seed {by_rows}, number by number")
         return ""

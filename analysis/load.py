@@ -228,7 +228,7 @@ def settle(plan: Plan, runs: list[Run]) -> Store:
     twins, clocks = Twins(), _clocks(plan, runs)
     for planned, run in zip(plan.runs, runs, strict=True):
         key = (planned.arm, planned.task, planned.seed)
-        if run.state == "done" and (twin := twins.fault(*key, run.fingerprint, run.episodes)):
+        if run.state == "done" and (twin := twins.fault(*key, run.fingerprint, run.episodes, run.metrics)):
             run.state, run.error = "failed", twin
         cut = (run.episodes["truncated"] == 1) & (run.episodes["lives"] > 0)
         rows.append(

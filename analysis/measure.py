@@ -148,11 +148,16 @@ class Measured:
 
 
 def measure(
-    claim: Claim, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config], level: float | None = None
+    claim: Claim,
+    plan: Plan,
+    scored: pd.DataFrame,
+    configs: dict[RunKey, Config],
+    level: float | None = None,
+    reps: int = stats.JUDGED_REPS,
 ) -> Measured:
     """Numbers and interval of one claim; its verdict where no statistic could answer.
 
-    Args: level: 1 - coverage of the interval; None: the claim's alpha.
+    Args: level: 1 - coverage of the interval; None: the claim's alpha; reps: resamples of an IQM's interval.
     """
     level = claim.alpha if level is None else level
     cells = claim_cells(scored, claim, plan)
@@ -175,7 +180,7 @@ def measure(
         return measured
     if len(present) == d.size and verdict.n >= 2 and len(cells.sides) == 2:
         verdict.probability_of_improvement = stats.probability_of_improvement(*cells.sides)
-    if estimate := claim_estimate(cells, level):
+    if estimate := claim_estimate(cells, level, reps):
         paired = ", paired by task and seed" if len(cells.sides) > 1 else ""
         verdict.interval = [estimate.low, estimate.high]
         verdict.interval_kind = f"{percent(1 - level)} {estimate.kind}{paired}"

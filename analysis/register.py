@@ -41,6 +41,8 @@ def _lines(plan: dict[str, Any], known: dict[str, Any]) -> list[str]:
     for name, entry in registered["claims"].items():
         said = "registered now" if known.get(name) != entry else f"registered {entry['at']}"
         said = said if entry["sha256"] else "frozen with its plan, before claims were registered"
+        if entry["sha256"] and sha256(entry["claim"]) != entry["sha256"]:
+            said = "exploratory: the plan file was changed by hand, its words have another hash"
         gone = ", no longer in the check and judged all the same" if name not in now else ""
         lines.append(f"{name}  {(entry['sha256'] or sha256(entry['claim']))[:DIGITS]}  {said}{gone}")
     for name, claim in now.items():

@@ -28,14 +28,16 @@ def claims_of(plan: Content) -> tuple[list[Content], dict[str, str]]:
     Args: plan: content of a plan file.
     """
     registered = plan.get("registered")
-    if registered is None:
-        return list(plan["check"]["claims"]), {}
+    if registered is None:  # frozen before claims were registered; but looks came later than registrations
+        states = {claim["id"]: EXPLORATORY for claim in plan["check"]["claims"]} if plan.get("looks") else {}
+        return list(plan["check"]["claims"]), states
+    hashed = any(entry["sha256"] for entry in registered["claims"].values())
     claims, states = [], {}
     now = {claim["id"]: claim for claim in plan["check"]["claims"]}
     for name, entry in registered["claims"].items():
         kept = name in now and not edited(registered, now[name])
         claims.append(now[name] if kept else entry["claim"])  # the same words; its newer keys say more
-        if entry["sha256"]:
+        if entry["sha256"] or hashed:  # of one registration all have a hash, or none: one without was taken out
             states[name] = REGISTERED if sha256(entry["claim"]) == entry["sha256"] else EXPLORATORY
     for name, claim in now.items():
         if edited(registered, claim):
@@ -46,7 +48,7 @@ def claims_of(plan: Content) -> tuple[list[Content], dict[str, str]]:
 
 
 def require_all_seeds(plan: Content, where: str) -> None:
-    """Refuse a list of runs from which registered ones were taken out.
+    """Refuse a list of runs from which some were taken out.
 
     Args: plan: content of a plan file; where: its name. Errors: `UserError` naming the arm, the task and the seeds.
     """
@@ -54,10 +56,12 @@ def require_all_seeds(plan: Content, where: str) -> None:
     for run in plan["runs"]:
         planned.setdefault(cell(run["arm"], run["task"]), set()).add(run["seed"])
     seeds: dict[str, Any] = (plan.get("registered") or {}).get("seeds") or {}
-    for name, count in seeds.items():
+    # Seeds are planned from 0 on without a gap: also without a registration a gap is a run that was taken out.
+    asked = {name: max(max(found) + 1, seeds.get(name, 0)) for name, found in planned.items()}
+    for name, count in (seeds | asked).items():
         if gone := sorted(set(range(count)) - planned.get(name, set())):
             arm, _, task = name.partition("/")
             raise UserError(
-                f"survivors only: {where} registered {count} seeds of arm {arm} on {task} and lists "
+                f"survivors only: {where} asks for {count} seeds of arm {arm} on {task} and lists "
                 f"{count - len(gone)} of them, without seed {', '.join(map(str, gone))}; restore its list of runs"
             )

@@ -7,7 +7,6 @@ truth.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,12 @@ from analysis.cells import SIGNS
 from analysis.compare import label_of
 from analysis.selection import parse_entry
 from analysis.verdicts import judge
-from analysis.worlds import WORLDS, Design, claim, losses
+from analysis.worlds import WORLDS, Design, losses
 
+REPS = 10_000  # resamples, a tenth of what decides real claims; their error makes intervals 1 % wider
 MARGIN = 0.5  # half of the way from the margin to what is well beyond it, so that no effect is as far on the other side
 NOTHING = -0.5
+LOOKS_LIMIT = 0.0285  # levels of Brownian motion, used with Student's t: at most this (tests of analysis.sequential)
 Outcome = tuple[str, bool | None]  # supported, refuted, ...; does the interval hold the truth (None: there is none)
 # Second argument: where the truth lies, 0 on the margin, 1 well beyond it (an equality: in its middle), NOTHING: no
 # effect.
@@ -38,6 +39,7 @@ class Row:
     exact: bool = False
     claimed: bool = True
     verdicts: bool = True  # the trial gives verdicts, not an interval alone
+    limit: float = 0.025  # of false support and refutation: half of alpha, one side of the interval
     directed: bool = True  # no effect is on the wrong side of the margin; of an equality it is what is claimed
 
 
@@ -102,8 +104,9 @@ def of_claim(design: Design, world: str, at_margin: list[float], beyond: list[fl
     def trial(rng: np.random.Generator, at: float) -> Outcome:
         truths = [on + at * (far - on) for on, far in zip(at_margin, beyond, strict=True)]
         scores = design.scores(rng, WORLDS[world], truths)
-        frame = design.scored(scores, losses(rng, scores) if lost else None)
-        verdict = judge(design.plan, frame, {})[0]
+        gone = losses(rng, scores) & (np.arange(len(scores)) == 0)[:, None, None] if lost else None  # of A alone
+        frame = design.scored(scores, gone)
+        verdict = judge(design.plan, frame, {}, REPS)[0]
         named = [truths[design.arms.index(parse_entry(text, list(design.arms)).arms[0])] for text in verdict.contrast]
         truth = float(np.dot(SIGNS[len(named)], named))
         held = None if verdict.interval is None else verdict.interval[0] <= truth <= verdict.interval[1]
@@ -119,7 +122,7 @@ def of_shares(design: Design, difference: float) -> Trial:
         truth = difference + 0.4 * at
         chance = np.array([0.3 + truth, 0.3])[:, None, None]
         frame = design.scored((rng.random((2, design.seeds, design.tasks)) < chance).astype(float))
-        verdict = judge(design.plan, frame, {})[0]
+        verdict = judge(design.plan, frame, {}, REPS)[0]
         assert verdict.interval is not None
         return verdict.verdict, verdict.interval[0] <= truth <= verdict.interval[1]
 
@@ -131,7 +134,7 @@ def of_family(design: Design, world: str) -> Trial:
 
     def trial(rng: np.random.Generator, at: float) -> Outcome:
         truths = [MARGIN + at] * (len(design.arms) - 1) + [0.0]
-        verdicts = judge(design.plan, design.scored(design.scores(rng, WORLDS[world], truths)), {})
+        verdicts = judge(design.plan, design.scored(design.scores(rng, WORLDS[world], truths)), {}, REPS)
         said = {verdict.verdict for verdict in verdicts}
         return "supported" if "supported" in said else "refuted" if "refuted" in said else "inconclusive", None
 
@@ -238,101 +241,3 @@ def of_winner(candidates: int, seeds: int) -> Trial:
         return _plain(scores[scores.mean(axis=1).argmax()] - rng.standard_normal(seeds), truth)
 
     return trial
-
-
-# --- the rows --------------------------------------------------------------------------------------------------------
-
-
-def _two(tasks: int, seeds: int, **changes: Any) -> Design:
-    form = {name: changes.pop(name) for name in ("metric", "tuning_seeds", "looks", "spread") if name in changes}
-    return Design(("a", "b"), tasks, seeds, (claim(**({"metric": form.get("metric", "score")} | changes)),), **form)
-
-
-def _rows() -> list[Row]:
-    above, beyond = [MARGIN, 0.0], [MARGIN + 1, 0.0]
-    rows = []
-    for seeds in (3, 5, 10, 20):
-        for world in ("normal", "heavy tails", "bimodal seeds"):
-            trial = of_claim(_two(1, seeds), world, above, beyond)
-            rows.append(Row("greater, one task", world, seeds, trial, exact=world == "normal"))
-    for seeds in (3, 5, 10, 20):
-        for world in ("normal", "heavy tails", "bimodal seeds", "dependent tasks", "unequal spread"):
-            trial = of_claim(_two(5, seeds, spread=0.5), world, above, beyond)
-            rows.append(Row("greater, IQM of 5 tasks", world, seeds, trial))
-    for seeds in (5, 20):
-        trial = of_claim(_two(26, seeds, spread=1.0), "normal", above, beyond)
-        rows.append(Row("greater, IQM of 26 tasks", "normal", seeds, trial))
-        less = of_claim(_two(5, seeds, direction="less"), "normal", [-MARGIN, 0.0], [-MARGIN - 1, 0.0])
-        rows.append(Row("less, IQM of 5 tasks", "normal", seeds, less))
-        for tasks in (1, 5):
-            for world in ("normal", "heavy tails", "bimodal seeds"):
-                equal = of_claim(_two(tasks, seeds, direction="equal", margin=1.0), world, [1.0, 0.0], [0.0, 0.0])
-                name = f"equal, {'one task' if tasks == 1 else 'IQM of 5 tasks'}"
-                rows.append(Row(name, world, seeds, equal, directed=False))
-        four = Design(("a", "b", "c", "d"), 3, seeds, (claim(contrast=["a", "b", "c", "d"]),))
-        rows.append(
-            Row("interaction of 4 arms", "normal", seeds, of_claim(four, "normal", [MARGIN, 0, 0, 0], [1.5, 0, 0, 0]))
-        )
-    for seeds in (5, 10, 20):
-        for world in ("normal", "bimodal seeds"):
-            trial = of_claim(_two(5, seeds), world, above, beyond, lost=True)
-            rows.append(Row("greater, lost runs imputed at their worst", world, seeds, trial))
-        share = of_shares(_two(1, seeds, metric="collapsed", margin=0.2), 0.2)
-        rows.append(Row("greater, share of runs", "coins", seeds, share))
-        best = Design(
-            ("best", "b", "c", "d", "e"), 1, seeds + 3, (claim(contrast=["best(best, b, c, d)", "e"]),), tuning_seeds=3
-        )
-        chosen = of_claim(best, "normal", [MARGIN] * 4 + [0.0], [MARGIN + 1] * 4 + [0.0])
-        rows.append(Row("best(4 arms) on tuning seeds", "normal", seeds, chosen))
-    for looks in ((3, 5, 8, 10), (5, 10, 15, 20)):
-        for world in ("normal", "heavy tails", "bimodal seeds"):
-            trial = of_claim(_two(1, looks[-1], looks=looks), world, above, beyond)
-            rows.append(Row(f"seeds=auto, {len(looks)} looks", world, looks[-1], trial, coverage=None))
-    for seeds in (5, 20):
-        arms = ("a", "b", "c", "d", "z")
-        claims = tuple(claim(id=arm, contrast=[arm, "z"]) for arm in arms[:-1])
-        trial = of_family(Design(arms, 1, seeds, claims), "normal")
-        rows.append(Row("any of 4 claims, Holm", "normal", seeds, trial, coverage=None))
-        for theirs in (1, 5):
-            rows.append(
-                Row(
-                    f"reported mean of {theirs}",
-                    "normal",
-                    seeds,
-                    of_reported(seeds, theirs),
-                    exact=True,
-                    directed=False,
-                )
-            )
-    return rows + _shown() + _intervals()
-
-
-def _intervals() -> list[Row]:
-    """Of figures: ours, and for comparison the percentiles."""
-    rows = []
-    for seeds in (3, 5, 10):
-        for statistic in ("iqm", "mean", "median", "optimality_gap"):
-            trial = of_aggregate(statistic, "normal", seeds, 5)
-            rows.append(Row(f"figure: {statistic}, 5 tasks", "normal", seeds, trial, verdicts=False))
-        rows.append(
-            Row("figure: improvement, 5 tasks", "normal", seeds, of_improvement("normal", seeds, 5), verdicts=False)
-        )
-        usual = of_aggregate("iqm", "normal", seeds, 5, percentile=True)
-        rows.append(Row("percentiles: iqm, 5 tasks", "normal", seeds, usual, claimed=False, verdicts=False))
-    return rows
-
-
-def _shown() -> list[Row]:
-    rows = []
-    for seeds in (5, 20):
-        alone = Design(("a",), 1, seeds, (claim(contrast=["a"]),))
-        for world in ("skewed", "rare failures"):
-            trial = of_claim(alone, world, [MARGIN], [MARGIN + 1])
-            rows.append(Row("one arm alone, one task", world, seeds, trial, claimed=False))
-        rows.append(Row("survivors only", "normal", seeds, of_survivors(_two(1, seeds), "normal"), claimed=False))
-        rows.append(Row("20 episodes of a run taken for runs", "normal", seeds, of_episodes(seeds), claimed=False))
-        rows.append(Row("best(4 arms) on the seeds that judge", "normal", seeds, of_winner(4, seeds), claimed=False))
-    return rows
-
-
-ROWS = tuple(_rows())

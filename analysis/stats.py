@@ -16,14 +16,15 @@ from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from analysis.bootstrap import REPS, joint_iqm_error
+from analysis.bootstrap import joint_iqm_error
 
+JUDGED_REPS = 100_000  # resamples of an interval that decides a claim
 MAX_SEEDS = 8192  # power analyses stop here: nobody trains more
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A point and what is known about it. `p_value(margin)` is two-sided against that margin."""
+    """A point and what is known about it. `p_value(margin)` is two-sided against that margin; 1 without any spread."""
 
     value: float
     low: float
@@ -50,6 +51,11 @@ def _checked(x: np.ndarray, least: int = 2) -> np.ndarray:
     return x
 
 
+def _is_alike(x: np.ndarray, spread: float) -> bool:
+    """True where all runs agree but for rounding."""
+    return spread <= 1e-12 * float(np.abs(x).max())
+
+
 def iqm(x: np.ndarray) -> float:
     """Interquartile mean over all entries: the mean of the middle half. Source: Agarwal et al. 2021."""
     return float(sp.trim_mean(np.ravel(x), 0.25))
@@ -72,11 +78,12 @@ def student_t(x: np.ndarray, alpha: float = 0.05) -> Estimate:
     """
     x = _checked(x)
     value, sd, n = float(x.mean()), float(x.std(ddof=1)), len(x)
+    sd = 0.0 if _is_alike(x, sd) else sd
     half = float(sp.t.ppf(1 - alpha / 2, n - 1)) * sd / math.sqrt(n)
 
     def p_value(margin: float) -> float:
-        if sd == 0:  # every run alike
-            return 1.0 if value == margin else 0.0
+        if sd == 0:  # nothing to tell a difference by
+            return 1.0
         return float(2 * sp.t.sf(abs(value - margin) / (sd / math.sqrt(n)), n - 1))
 
     return Estimate(value, value - half, value + half, n, sd, "Student-t", p_value)
@@ -99,7 +106,7 @@ def welch(a: np.ndarray, b: np.ndarray, alpha: float = 0.05) -> Estimate:
             min(len(a), len(b)),
             0.0,
             "Welch-t",
-            lambda margin: 1.0 if value == margin else 0.0,
+            lambda _: 1.0,
         )
     ci = sp.ttest_ind(a, b, equal_var=False).confidence_interval(1 - alpha)
     sd = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
@@ -114,23 +121,25 @@ def welch(a: np.ndarray, b: np.ndarray, alpha: float = 0.05) -> Estimate:
     )
 
 
-def iqm_estimate(x: np.ndarray, alpha: float = 0.05, reps: int = REPS, seed: int = 0) -> Estimate:
+def iqm_estimate(x: np.ndarray, alpha: float = 0.05, reps: int = JUDGED_REPS, seed: int = 0) -> Estimate:
     """IQM over runs and tasks: IQM +- t SE, t of Student with R - 1 degrees of freedom, SE of resampled whole rows.
 
-    The row, one seed's runs on all tasks, is the unit: where tasks are dependent within a seed, resampling them
-    apart would call the same evidence several times. For a mean in place of the IQM this is Student's t.
+    SE is taken two of its own Monte-Carlo errors larger, 1 + 2 / sqrt(2 reps), so that what it decides does not hang on
+    the seed of the resampling. The row, one seed's runs on all tasks, is the unit: where tasks are dependent within a
+    seed, resampling them apart would call the same evidence several times. For a mean in place of the IQM this is
+    Student's t.
     Source: Agarwal et al. 2021, section 4.2 for the IQM; `analysis.bootstrap` for SE; measured by
     `python -m analysis selftest`, as are the percentiles that it replaces.
     Args: x: `[R, T]`, R >= 2, finite; reps: resamples; seed: of the resampling.
     """
     x = _checked(x)
-    error, freedom = joint_iqm_error(x, reps, seed), len(x) - 1
-    value = iqm(x)
+    error, freedom = joint_iqm_error(x, reps, seed) * (1 + 2 / math.sqrt(2 * reps)), len(x) - 1
+    error, value = 0.0 if _is_alike(x, error) else error, iqm(x)
     half = float(sp.t.ppf(1 - alpha / 2, freedom)) * error
 
     def p_value(margin: float) -> float:
-        if error == 0:  # every run alike
-            return 1.0 if value == margin else 0.0
+        if error == 0:  # nothing to tell a difference by
+            return 1.0
         return float(2 * sp.t.sf(abs(value - margin) / error, freedom))
 
     kind = "Student-t of the IQM, bootstrap of whole seeds"
@@ -163,7 +172,7 @@ def binary_difference(d: np.ndarray, arms: int, alpha: float) -> Estimate:
     )
 
 
-def difference(d: np.ndarray, alpha: float, reps: int = REPS, seed: int = 0) -> Estimate:
+def difference(d: np.ndarray, alpha: float, reps: int = JUDGED_REPS, seed: int = 0) -> Estimate:
     """Differences of a contrast, a row per seed: one task by Student's t, several by `iqm_estimate`.
 
     Args: d: `[R, T]`, R >= 2, finite.
@@ -245,7 +254,7 @@ def prediction_interval(ours: np.ndarray, theirs: float, n_theirs: int, alpha: f
 
     def p_value(margin: float) -> float:
         if scale == 0:
-            return 1.0 if value == margin else 0.0
+            return 1.0
         return float(2 * sp.t.sf(abs(value - margin) / scale, n - 1))
 
     return Estimate(value, value - half, value + half, n, sd, "prediction interval", p_value)

@@ -37,14 +37,15 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import Cells, claim_tasks, entries, named_arms
+from analysis.cells import claim_tasks, entries, named_arms
 from analysis.load import RunKey
 from analysis.measure import Measured, Verdict, is_planned, measure
 from analysis.plan import Claim, Plan
 from analysis.protocol import Config
+from analysis.reasons import apart_of, facts, gates_of
 from analysis.selection import chooses
 from analysis.sequential import levels
-from analysis.words import loss_sentence, percent, unscientific
+from analysis.words import loss_sentence, percent
 
 
 def p_against(estimate: stats.Estimate, claim: Claim) -> float:
@@ -95,66 +96,40 @@ def _detectable(verdict: Verdict, estimate: stats.Estimate, claim: Claim, alpha:
         verdict.powered = verdict.detectable <= claim.margin if claim.margin > 0 else None
 
 
-def _gates(claim: Claim, plan: Plan, verdict: Verdict, cells: Cells) -> list[str]:
-    """Reasons why the claim cannot be decided here, whatever the numbers say."""
-    sentences = [] if plan.scientific else [unscientific(plan)]
-    fraction = verdict.budget_fraction
-    if claim.min_budget > 0 and fraction is None:
-        sentences.append(
-            f"The claim needs {percent(claim.min_budget)} of a reported run, of which these tasks have none."
-        )
-    elif fraction is not None and fraction < claim.min_budget:
-        sentences.append(
-            f"The runs cover {percent(fraction)} of the paper's budget; the claim needs {percent(claim.min_budget)}."
-        )
-    if cells.censored is not None and (without := cells.beyond()[2]):
-        sentences.append(f"No run of it got there within the budget on {', '.join(without)}: nothing to compare.")
-    if any(choice.is_open for choice in cells.choices):
-        sentences.append("Tuning runs that lack a number leave open which arm it is about.")
-    return sentences
-
-
-def _facts(cells: Cells, verdict: Verdict) -> list[str]:
-    """What a reader must know beside the numbers."""
-    sentences = [choice.sentence for choice in cells.choices if choice.sentence]
-    if cells.unplanned:
-        sentences.append(f"Not planned at this scale for all of its arms: {', '.join(cells.unplanned)}.")
-    if cells.censored is not None and (late := cells.beyond())[0]:
-        sentences.append(
-            f"{late[0]} of {late[1]} runs did not get there within their budget and count as if at its end."
-        )
-    if cells.left_out:
-        sentences.append(f"{cells.left_out} runs are of seeds not planned for all of its arms and tasks, and left out.")
-    if verdict.paper_estimate is not None:
-        sentences.append(f"The paper's own curves give {verdict.paper_estimate:.3g} at these steps.")
-    return sentences
-
-
 def _universal(measured: Measured, plan: Plan) -> None:
     """Judge a statement about every run: one counterexample refutes it, only all runs support it."""
     claim, cells, verdict = measured.claim, measured.cells, measured.verdict
     present = cells.d[~np.isnan(cells.d)]  # an infinite value is a counterexample like any other
-    gates, loss = _gates(claim, plan, verdict, cells), loss_sentence(verdict.runs)
+    gates, loss = gates_of(claim, plan, verdict, cells), loss_sentence(verdict.runs)
     above, n = int((present >= claim.margin).sum()), len(present)
+    lost = n < cells.d.size  # also a difference of two infinities
     verdict.estimate = float(present.max()) if n else None
-    sentences = [*gates, *_facts(cells, verdict), *([loss] if loss else [])]
+    sentences = [*gates, *facts(cells, verdict), *([loss] if loss else [])]
     if n:
         bound = stats.share_bound(above, n)
+        counted = f"All {n} runs lie" if not above else f"{above} of {n} runs are not"
         sentences.append(
-            f"{above} of {n} runs are not below {claim.margin:g}: their share is at most {percent(bound)} "
-            "(exact, 95 %). The estimate is the largest value."
+            f"{counted} below {claim.margin:g}: the share of those that do not is at most {percent(bound)} (exact, "
+            "95 %). The estimate is the largest value."
         )
-    decided = "refuted" if above else "supported" if n and not loss else "inconclusive"
+    decided = "refuted" if above else "supported" if n and not lost and not loss else "inconclusive"
     verdict.verdict = "inconclusive" if gates else decided
     verdict.p = verdict.p_holm = 1.0 if verdict.verdict == "inconclusive" else 0.0
     verdict.reason = " ".join(sentences)
 
 
+def _p_of(item: Measured, plan: Plan) -> float:
+    """p against the claim's margin; 1 where it cannot be decided here, which must not ease the others' adjustment."""
+    assert item.estimate is not None
+    gated = gates_of(item.claim, plan, item.verdict, item.cells, item.estimate)
+    return 1.0 if gated else p_against(item.estimate, item.claim)
+
+
 def _conclude(measured: Measured, plan: Plan, family: int) -> None:
     """Turn the interval and the adjusted p into a verdict and say why."""
     claim, cells, verdict, estimate = measured.claim, measured.cells, measured.verdict, measured.estimate
-    gates, loss = _gates(claim, plan, verdict, cells), loss_sentence(verdict.runs)
-    sentences = [*gates, *_facts(cells, verdict)]
+    gates, loss = gates_of(claim, plan, verdict, cells, estimate), loss_sentence(verdict.runs)
+    sentences = [*gates, *facts(cells, verdict)]
     if loss:
         sentences += [loss, f"The estimate is that of the {verdict.pairs} pairs with both numbers."]
     verdict.verdict = "inconclusive"
@@ -186,7 +161,7 @@ def _conclude(measured: Measured, plan: Plan, family: int) -> None:
             sentences.append(f"{how} {family} claims p = {verdict.p_holm:.3g} is not below {claim.alpha}.")
         elif where != "inconclusive" and loss:
             sentences.append("The worst-case imputation gives the same verdict.")
-        apart = _apart(verdict, claim) if where == "supported" or claim.direction == "equal" else []
+        apart = apart_of(verdict, claim) if where == "supported" or claim.direction == "equal" else []
         sentences += apart
         _detectable(verdict, estimate, claim, claim.alpha / family)
         unlike = bool(apart) and where == "supported" and claim.direction == "equal"
@@ -195,22 +170,6 @@ def _conclude(measured: Measured, plan: Plan, family: int) -> None:
         else:
             _power(verdict, estimate, claim, claim.alpha / family)
     verdict.reason = " ".join(sentences)
-
-
-def _apart(verdict: Verdict, claim: Claim) -> list[str]:
-    """Tasks that, each on its own interval, contradict an aggregate: the IQM leaves the outer quarters out."""
-    if len(verdict.tasks) < 2 or len(claim.contrast) == 1:
-        return []
-    sign = -1.0 if claim.direction == "less" else 1.0
-    floor, ceiling = (-claim.margin, claim.margin) if claim.direction == "equal" else (0.0, math.inf)
-    said = []
-    for row in verdict.tasks:
-        if row["interval"] is not None:
-            low, high = sorted(sign * end for end in row["interval"])
-            if high < floor or low > ceiling:
-                said.append(f"{row['task']} ({row['difference']:.2g})")
-    where = "outside the margin" if claim.direction == "equal" else "on the other side of 0"
-    return [f"Tasks whose own interval lies {where}: {', '.join(said)}."] if said else []
 
 
 def _family(items: list[Measured], plan: Plan, *, registered: bool) -> list[Measured]:
@@ -233,34 +192,40 @@ def _adjust(items: list[Measured], plan: Plan, chosen: list[Measured]) -> None:
             _conclude(item, plan, len(items))
 
 
-def judge(plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config]) -> list[Verdict]:
+def judge(
+    plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config], reps: int = stats.JUDGED_REPS
+) -> list[Verdict]:
     """All claims of a plan, adjusted together, sorted by id.
 
-    Args: scored: as from `analysis.scores.score_runs`; configs: resolved configurations by (arm, task, seed).
+    Args: scored: as from `analysis.scores.score_runs`; configs: resolved configurations by (arm, task, seed); reps:
+    resamples of an IQM's interval.
     """
-    measured = [measure(claim, plan, scored, configs) for claim in plan.claims]
+    measured = [measure(claim, plan, scored, configs, reps=reps) for claim in plan.claims]
     for item in measured:
         if item.claim.direction == "every_below" and not item.verdict.verdict:
             _universal(item, plan)
         if item.estimate:
-            item.verdict.p = p_against(item.estimate, item.claim)
+            item.verdict.p = _p_of(item, plan)
     family = _family(measured, plan, registered=False)
     confirmatory = _family(measured, plan, registered=True)
     if plan.looks:
         for item in family:
             if not item.verdict.verdict:
-                item.verdict = _looked(item, plan, scored, configs, len(family))
+                shares = len(confirmatory if item in confirmatory else family)
+                item.verdict = _looked(item, plan, scored, configs, shares, reps)
     else:
         _adjust(confirmatory, plan, confirmatory)
         if len(confirmatory) < len(family):
             _adjust(family, plan, [item for item in family if item not in confirmatory])
     for item in measured:
-        if item.verdict.registration == "exploratory" and item.verdict.verdict not in ("not run", "not comparable"):
+        if item.verdict.registration == "exploratory":
             item.verdict.reason += " Exploratory: stated or edited when runs of it existed."
     return sorted((item.verdict for item in measured), key=lambda verdict: verdict.id)
 
 
-def _looked(item: Measured, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config], family: int) -> Verdict:
+def _looked(
+    item: Measured, plan: Plan, scored: pd.DataFrame, configs: dict[RunKey, Config], family: int, reps: int
+) -> Verdict:
     """The verdict of the first look that decides the claim, else of the last that was reached."""
     claim = item.claim
     first = plan.tuning_seeds if any(map(chooses, entries(claim, plan))) else 0
@@ -268,16 +233,18 @@ def _looked(item: Measured, plan: Plan, scored: pd.DataFrame, configs: dict[RunK
     planned = [(run.arm, run.task) for run in plan.runs if (run.arm, run.task) in cells]
     numbers, reached = plan.looks_at(cells, first), min(Counter(planned).values()) - first
     if not numbers or reached < numbers[0]:
+        item.verdict.p_holm = 1.0
         _conclude(item, plan, family)
+        item.verdict.reason += " Before its first look."
         return item.verdict
     found = item
     for look, (seeds, level) in enumerate(zip(numbers, levels(numbers, claim.alpha / family), strict=True), start=1):
         if seeds > reached:
             break
         part = replace(plan, runs=tuple(run for run in plan.runs if run.seed < first + seeds))
-        found = measure(claim, part, scored[scored["seed"] < first + seeds], configs, level)
+        found = measure(claim, part, scored[scored["seed"] < first + seeds], configs, level, reps)
         if found.estimate:
-            found.verdict.p = p_against(found.estimate, claim)
+            found.verdict.p = _p_of(found, part)
             # In units of the claim's own alpha, so that below alpha means below the look's level.
             found.verdict.p_holm = min(1.0, found.verdict.p * claim.alpha / level)
         if not found.verdict.verdict:

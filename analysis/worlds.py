@@ -56,6 +56,11 @@ def rare(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(0.3 * rng.standard_normal(shape) - 4.0 * (rng.random(shape) < 0.05) + 0.2)
 
 
+def rare_in_one(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """`rare`, of the first arm alone; the others only scatter."""
+    return np.concatenate([rare(rng, (1, *shape[1:])), 0.3 * rng.standard_normal((shape[0] - 1, *shape[1:]))])
+
+
 WORLDS: dict[str, Noise] = {
     "normal": normal,
     "heavy tails": heavy_tails,
@@ -64,6 +69,7 @@ WORLDS: dict[str, Noise] = {
     "unequal spread": unequal,
     "skewed": skewed,
     "rare failures": rare,
+    "rare failures of A": rare_in_one,
 }
 
 

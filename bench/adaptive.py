@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LEAST = 3  # judged seeds at the first look: fewer have hardly a spread
 PARTS = 4  # looks
 # What can be said of a claim at a look. Beyond this scale: whatever the seeds, it lacks arms, tasks, steps or science.
-STATES = ("decided", "futile", "open", "undecided with all their seeds", "beyond this scale")
+STATES = ("decided", "futile", "open", "undecided with all their seeds", "beyond this scale", "exploratory")
 ALWAYS = STATES[:3]  # said also where there are none
 
 
@@ -74,7 +74,10 @@ class Course:
         study = analyse(Path(suite.store), suite.check.name, suite.scale.name)
         claims = {claim.id: claim for claim in study.plan.claims}
         # Of the same alpha as in analysis.verdicts.
-        family = sum(claim.direction != "every_below" and is_planned(claim, study.plan) for claim in claims.values())
+        family = sum(
+            claim.direction != "every_below" and is_planned(claim, study.plan) and not exploratory(study, claim)
+            for claim in claims.values()
+        )
         found = [state(claims[verdict.id], verdict, study, family) for verdict in study.verdicts]
         then = self.looks[self.place + 1] if "open" in found and self.place + 1 < len(self.looks) else None
         counts = ", ".join(f"{found.count(name)} {name}" for name in STATES if name in ALWAYS or name in found)
@@ -88,6 +91,11 @@ class Course:
         return then is not None
 
 
+def exploratory(study: "Study", claim: "Claim") -> bool:
+    """Was the claim stated or edited after runs existed? No seeds are made for such a one."""
+    return bool(study.plan.registrations.get(claim.id) == "exploratory")
+
+
 def state(claim: "Claim", verdict: "Verdict", study: "Study", family: int) -> str:
     """What more seeds can do for a claim: one of STATES. Args: family: claims that share its alpha.
 
@@ -99,6 +107,8 @@ def state(claim: "Claim", verdict: "Verdict", study: "Study", family: int) -> st
     from analysis.sequential import futile, levels
 
     plan, fraction, universal = study.plan, verdict.budget_fraction, claim.direction == "every_below"
+    if exploratory(study, claim):
+        return "exploratory"
     short = claim.min_budget > 0 and (fraction is None or fraction < claim.min_budget)
     if short or not plan.scientific or not is_planned(claim, plan) or verdict.verdict == "not comparable":
         return "beyond this scale"

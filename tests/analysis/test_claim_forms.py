@@ -8,9 +8,12 @@ import pytest
 import synthetic as synth
 
 from analysis import reported, stats, tables
+from analysis.measure import Verdict
 from analysis.paper import paper_estimate
 from analysis.plan import parse_plan
 from analysis.study import analyse
+from analysis.verdicts import judge
+from analysis.worlds import Design, claim
 from bench.errors import UserError
 
 
@@ -319,3 +322,23 @@ def test_a_lost_rank_correlation_could_have_been_any(tmp_path: Path) -> None:
     assert v.interval is not None
     assert v.interval[0] == pytest.approx(low.low)
     assert v.verdict == "inconclusive"
+
+
+def infinite(direction: str) -> Verdict:
+    """Two arms, one seed of both infinite."""
+    design = Design(("a", "b"), 1, 4, (claim(direction=direction),))
+    scores = np.stack([np.array([1.0, 1.2, 0.9, np.inf]), np.array([0.1, 0.0, 0.05, np.inf])])[..., None]
+    return judge(design.plan, design.scored(scores), {})[0]
+
+
+def test_an_infinity_is_no_number_of_a_mean() -> None:
+    found = infinite("greater")
+    assert (found.pairs, found.runs["unscored"]) == (3, 2)
+    assert found.estimate == pytest.approx((0.9 + 1.2 + 0.85) / 3)
+
+
+def test_a_difference_of_infinities_is_lost_to_a_statement_about_every_run() -> None:
+    assert infinite("every_below").verdict == "refuted"  # 0.9, 1.2, 0.85 are not below 0.5
+    design = Design(("a", "b"), 1, 2, (claim(direction="every_below"),))
+    scores = np.array([[0.1, np.inf], [0.0, np.inf]])[..., None]
+    assert judge(design.plan, design.scored(scores), {})[0].verdict == "inconclusive"

@@ -14,13 +14,13 @@ from analysis import judging
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checks at scale cpu, one of them also at smoke, all runs done."""
-    path = tmp_path_factory.mktemp("store")
+    path, apart = tmp_path_factory.mktemp("store"), {"ppo": 0.2, "da_full": 0.1}
     for name, scale in (("multi_step", "cpu"), ("multi_step", "smoke"), ("eta_curve", "cpu")):
         content = synth.make_plan(["ppo", "da_full"], ["CartPole-v1"], 3, [synth.claim()], name=name, scale=scale)
         content["check"]["reference"] = None
         for run in content["runs"]:
             run["run_dir"] = f"{run['run_dir']}-{name}-{scale}"
-            synth.write_run(path, run, [(step, 20.0 + step / 10 + run["seed"]) for step in range(50, 1001, 50)])
+            synth.write_run(path, run, [(step, 20.0 + step / 10 + run["seed"] * apart[run["arm"]]) for step in range(50, 1001, 50)])
         synth.write_plan(path, content)
     return path
 

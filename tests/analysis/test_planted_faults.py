@@ -18,6 +18,7 @@ from analysis.plan import planned as planned_checks
 from analysis.study import analyse
 from bench.errors import UserError
 
+NO_ROWS = pd.DataFrame({"step": [1]})
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
@@ -157,15 +158,34 @@ def test_evaluations_that_are_all_alike_prove_nothing() -> None:
 
 def test_equal_games_of_two_seeds_are_one_run_whatever_their_parameters() -> None:
     twins, own = integrity.Twins(), games([10.0, 20.0, 30.0, 40.0, 50.0])
-    assert twins.fault("a", "t", 0, "x", own) == ""
-    assert twins.fault("a", "t", 1, "y", own) == "seed counted twice: its games are those of seed 0, one by one"
-    assert twins.fault("b", "t", 1, "z", own) == ""  # another arm may be the same computation
+    assert twins.fault("a", "t", 0, "x", own, NO_ROWS) == ""
+    assert (
+        twins.fault("a", "t", 1, "y", own, NO_ROWS) == "seed counted twice: its games are those of seed 0, one by one"
+    )
+    assert twins.fault("b", "t", 1, "z", own, NO_ROWS) == ""  # another arm may be the same computation
+
+
+def test_equal_metrics_of_two_seeds_are_one_run_whatever_their_games() -> None:
+    twins, rows = integrity.Twins(), pd.DataFrame({"step": range(30), "grad_norm": np.random.default_rng(0).random(30)})
+    first, second = games([10.0, 20.0, 30.0, 40.0, 50.0]), games([11.0, 20.0, 30.0, 40.0, 50.0])
+    assert twins.fault("a", "t", 0, "x", first, rows) == ""
+    said = twins.fault("a", "t", 1, "y", second, rows.assign(wall_s=1.0))
+    assert said == "seed counted twice: its metrics.csv is that of seed 0, number by number"
+    assert twins.fault("a", "t", 2, "z", second.iloc[:2], rows.assign(grad_norm=0.5)) == ""  # too alike to prove it
+
+
+def test_a_gap_among_the_seeds_of_a_plan_is_a_run_that_was_taken_out(tmp_path: Path) -> None:
+    content = synth.make_plan(["ppo", "da_full"], ["Alien"], 4, [synth.claim()])
+    content["runs"] = [run for run in content["runs"] if (run["arm"], run["seed"]) != ("ppo", 1)]
+    synth.write_plan(tmp_path, content)
+    with pytest.raises(UserError, match=r"survivors only: .* asks for 4 seeds of arm ppo on Alien .* without seed 1"):
+        read_plan(tmp_path, "multi_step", "gpu")
 
 
 def test_few_games_that_are_all_alike_are_no_proof() -> None:
     twins, none = integrity.Twins(), games([0.0] * 8)
-    assert twins.fault("a", "Enduro", 0, "x", none) == ""
-    assert twins.fault("a", "Enduro", 1, "y", none) == ""
+    assert twins.fault("a", "Enduro", 0, "x", none, NO_ROWS) == ""
+    assert twins.fault("a", "Enduro", 1, "y", none, NO_ROWS) == ""
 
 
 def test_no_committed_run_holds_a_fault() -> None:
@@ -217,12 +237,12 @@ def test_a_run_that_a_pack_lost_cannot_be_written_out_of_it(tmp_path: Path) -> N
     assert cli.main(["archive", "check=all", f"store={store}", f"results={results}", "scale=cpu"]) == 0
     folder = results / "multi_step-cpu"
     plan = json.loads((folder / "plan.json").read_text())
-    gone = plan["runs"].pop(3)
+    gone = plan["runs"].pop(5)  # the last seed: no gap
     plan.pop("registered", None)
     (folder / "plan.json").write_text(json.dumps(plan))
     lines = (folder / "runs.csv").read_text().splitlines(keepends=True)
     (folder / "runs.csv").write_text("".join(line for line in lines if gone["run_dir"] not in line))
-    with pytest.raises(UserError, match=r"survivors only: .*configs.json holds 1 runs .* arm ppo, .* seed 3"):
+    with pytest.raises(UserError, match=r"survivors only: .*configs.json holds 1 runs .* arm ppo, .* seed 5"):
         analyse(results, "multi_step", "cpu")
 
 

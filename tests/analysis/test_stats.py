@@ -24,9 +24,12 @@ def test_the_interval_excludes_a_margin_exactly_when_its_p_value_is_below_alpha(
     assert e.p_value(e.low - 0.1) < 0.05 < e.p_value(e.low + 0.1)
 
 
-def test_equal_runs_give_a_point_and_no_division_by_zero() -> None:
-    e = stats.student_t(np.full(4, 2.0))
-    assert (e.low, e.high, e.p_value(2.0), e.p_value(1.0)) == (2.0, 2.0, 1.0, 0.0)
+@pytest.mark.parametrize("x", [2.0, 0.1])  # the mean of three 0.1 is not 0.1 to the last bit
+def test_equal_runs_give_a_point_and_decide_nothing(x: float) -> None:
+    e = stats.student_t(np.full(3, x))
+    assert (e.sd, e.low, e.high) == (0.0, e.value, e.value)
+    assert e.value == pytest.approx(x)
+    assert (e.p_value(x), e.p_value(x - 1)) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("call", [stats.student_t, stats.iqm_estimate])
@@ -53,7 +56,7 @@ def test_the_iqm_interval_repeats_with_its_seed_and_differs_with_another() -> No
 def test_equal_rows_have_an_iqm_without_width() -> None:
     e = stats.iqm_estimate(np.tile([0.0, 1.0, 2.0, 3.0], (5, 1)), reps=500)
     assert e.low == e.high == e.value == 1.5
-    assert (e.p_value(1.5), e.p_value(1.0)) == (1.0, 0.0)
+    assert (e.p_value(1.5), e.p_value(1.0)) == (1.0, 1.0)
 
 
 def test_tasks_that_move_together_are_one_piece_of_evidence() -> None:

@@ -197,7 +197,23 @@ def test_variances_are_compared_as_a_log_ratio(tmp_path: Path) -> None:
         study(tmp_path, [1.0, 1.1, 1.2], [1.0] * 3, [synth.claim(metric="d_variance", normalise=None, margin=0.0)])
     )
     assert v.estimate == pytest.approx(1.0)  # 1.0 against 0.1
-    assert (v.verdict, v.unit) == ("supported", "log10")
+    assert v.unit == "log10"
+
+
+@pytest.mark.parametrize("direction", ["greater", "equal"])
+def test_seeds_that_all_agree_decide_nothing_and_the_reason_says_what_they_leave_open(
+    tmp_path: Path, direction: str
+) -> None:
+    v = only(study(tmp_path, [5.0] * 4, [1.0] * 4, [synth.claim(direction=direction, margin=9.0)]))
+    assert (v.verdict, v.p) == ("inconclusive", 1.0)
+    assert "All 4 seeds give the same number: no spread to judge by; up to 52.7 % of seeds may give another" in v.reason
+
+
+def test_a_claim_that_cannot_be_decided_here_does_not_ease_the_others_adjustment(tmp_path: Path) -> None:
+    short = synth.claim(id="short", min_budget=2.0, margin=-0.0)
+    made = {v.id: v for v in study(tmp_path, [1.0, 1.4, 1.2], [0.1] * 3, [synth.claim(), short]).verdicts}
+    assert (made["short"].p, made["short"].verdict) == (1.0, "inconclusive")
+    assert made["full_over_ppo"].p_holm == pytest.approx(2 * made["full_over_ppo"].p)
 
 
 def test_a_less_claim_is_the_mirror_image(tmp_path: Path) -> None:
