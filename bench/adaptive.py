@@ -91,6 +91,21 @@ class Course:
         return then is not None
 
 
+def so_far(plan: Plan) -> tuple[Plan, str]:
+    """A plan with the seeds that its looks have asked for, and a sentence on them; as it is where it has no looks.
+
+    What no look has asked for yet is not missing.
+    """
+    frozen = plan.frozen() or {}
+    if not (numbers := frozen.get("looks")):
+        return plan, ""
+    asked = {(run["arm"], run["task"], run["seed"]) for run in frozen["runs"]}
+    kept = tuple(run for run in plan.runs if (run.arm, run.task, run.seed) in asked)
+    made = max(run.seed for run in kept) + 1 - plan.suite.check.tuning_seeds
+    said = f"{plan.suite.check.name}: seeds=auto, {made} of at most {numbers[-1]} seeds asked for so far, looks at "
+    return replace(plan, runs=kept), said + ", ".join(map(str, numbers))
+
+
 def exploratory(study: "Study", claim: "Claim") -> bool:
     """Was the claim stated or edited after runs existed? No seeds are made for such a one."""
     return bool(study.plan.registrations.get(claim.id) == "exploratory")

@@ -86,13 +86,18 @@ def _plan(plans: list[Plan], runs: Runs) -> int:
 
 
 def _status(plans: list[Plan], runs: Runs) -> int:
+    from bench.adaptive import so_far
     from bench.slurm import describe
     from bench.status import status_lines, time_left
 
-    suite = plans[0].suite
+    suite, told = plans[0].suite, [so_far(plan) for plan in plans]
+    asked = {run.run_dir for plan, _ in told for run in plan.runs}
+    runs = {run_dir: found for run_dir, found in runs.items() if run_dir in asked}
     print("\n".join(status_lines(runs, Path(suite.store))))
     print(_summary(plans, runs))
     print(time_left(runs, Path(suite.store), suite.executor.slots))
+    for said in filter(None, (said for _, said in told)):
+        print(said)
     if queued := describe(Path(suite.store)):
         print(queued)
     return 0

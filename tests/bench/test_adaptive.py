@@ -253,4 +253,7 @@ def test_real_runs_are_made_looked_at_and_registered(tmp_path):
     plan = frozen(tmp_path / "store")
     assert len(plan["runs"]) == 6
     assert list(plan["registered"]["claims"]) == ["better"]
+    status = call(tmp_path, "bench.suite", "status", *words_, "seeds=auto").stdout
+    assert "6 runs: 6 done" in status  # what no look asked for is not missing
+    assert "multi_step: seeds=auto, 3 of at most 4 seeds asked for so far, looks at 3, 4" in status
     assert "looks at 3, 4 seeds" in one_sentence(call(tmp_path, "bench.suite", "run", *words_))
