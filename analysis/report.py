@@ -25,7 +25,7 @@ from analysis.plan import Plan
 from analysis.published import published_rows
 from analysis.report_claims import PAPERS, REGISTRATIONS, SYMBOLS, UNREGISTERED, Card, anchor, cards
 from analysis.report_deviations import Deviations, as_text, deviations
-from analysis.report_figures import Image, image
+from analysis.report_figures import Image, behind, image
 from analysis.scores import METRICS
 from analysis.stats import small_n_sentence
 from analysis.study import Study
@@ -33,6 +33,7 @@ from analysis.words import contrast_text, interval_text, number, percent
 from bench.files import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
+LOST = ("failed", "running", "missing", report_runs.UNSCORED)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def part(study: Study, drawn: list[Drawn]) -> Part:
     manifests = report_runs.manifests_of(study)
     settings = report_runs.settings(study, manifests)
     origins = {key: report_runs.origin_of(manifest) for key, manifest in manifests.items()}
+    made_of = [behind(study, figure) for figure in drawn]
+    claims = cards(study, made_of)
     return Part(
         plan=plan,
         counts=count_states(study.store.runs),
@@ -86,8 +89,8 @@ def part(study: Study, drawn: list[Drawn]) -> Part:
         budget=tables.budget_sentence(study),
         notes=[note for note in tables.notes(study) if note != small_n_sentence(least)],
         few=least if least and small_n_sentence(least) else 0,
-        cards=cards(study, [figure.stem for figure in drawn]),
-        figures=[image(plan.name, figure) for figure in drawn],
+        cards=claims,
+        figures=[image(study, figure, of, claims) for figure, of in zip(drawn, made_of, strict=True)],
         games=tables.game_rows(study),
         evaluated=bool(study.scored["eval_score"].notna().any()),
         comparisons={(item.task, item.arm): item for item in study.comparisons},
@@ -152,7 +155,7 @@ def _environment() -> jinja2.Environment:
         "code": _code,
     }
     environment.filters |= filters
-    environment.globals |= {"anchor": anchor, "METRICS": METRICS, "SYMBOLS": SYMBOLS}
+    environment.globals |= {"anchor": anchor, "METRICS": METRICS, "SYMBOLS": SYMBOLS, "UNSCORED": report_runs.UNSCORED}
     return environment
 
 
@@ -167,6 +170,8 @@ def render(parts: list[Part], store: str) -> str:
     verdicts = Counter(card.verdict.verdict for one in parts for card in one.cards)
     registrations = Counter(card.registration for one in parts for card in one.cards)
     papers = Counter(card.paper for one in parts for card in one.cards)
+    figures = [figure.anchor for one in parts for figure in one.figures]
+    lost = Counter(run["state"] for one in parts for run in one.lost)
     origins = origins_of(parts)
     (style, style_hash), (script, script_hash) = _own("style.css"), _own("script.js")
     return (
@@ -182,6 +187,8 @@ def render(parts: list[Part], store: str) -> str:
             papers=[(name, papers[name]) for name in (*PAPERS, *sorted(set(papers) - set(PAPERS))) if papers[name]],
             registrations=[(name, registrations[name]) for name in REGISTRATIONS if registrations[name]],
             unregistered=UNREGISTERED,
+            lost={name: lost[name] for name in LOST if lost[name]},
+            numbers={name: i for i, name in enumerate(figures, start=1)},
             origins=origins,
             versions=versions_of(origins),
             small_n=small_n_sentence(0),

@@ -3,23 +3,42 @@
 import math
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatch
 
 import pandas as pd
 
+from analysis.archive import read_json
 from analysis.cells import claim_tasks, named_arms
 from analysis.measure import Verdict
-from analysis.plan import Claim
+from analysis.plan import Claim, archive_folder, is_archive
+from analysis.registration import REGISTERED
 from analysis.scores import METRICS
 from analysis.study import Study
-from analysis.words import number
+from analysis.words import contrast_text, number
 
 SYMBOLS = {"supported": "✓", "refuted": "✕", "inconclusive": "?", "not run": "○", "not comparable": "≠"}
 UNREGISTERED = "frozen without a hash"  # by the plan of the check's first run
 REGISTRATIONS = ("registered", "exploratory", UNREGISTERED)
 PAPERS = {"DAPO": "Wang et al. 2019", "DPO": "Ma 2023"}  # how a source names them
 OURS = "this project"
-# Learning curves are a figure per task; these metrics are read off them.
-OF_CURVES = frozenset(("score", "auc", "worst_drop", "collapsed", "eval_score", "eval_auc", "steps_to"))
+# Learning curves are a figure per task, or per game as in the paper; these metrics are read off them.
+CURVES = ("score", "auc", "worst_drop", "collapsed")
+EVALUATIONS = ("eval_score", "eval_auc", "steps_to")
+# What other figures show whose names do not end in a metric, by their stems.
+SHOWN = {
+    "bound_instances": ("bound_ratio", "bound_ratio_median"),
+    "bound_training": ("bound_ratio", "bound_ratio_median"),
+    "bound_stale": ("bound_ratio_stale",),
+    "bias_in_training": ("bias", "bias_matched"),
+    "ascent": ("exact_auc", "exact_return", "shift"),
+    "advantage_over_lambda": ("advantage_variance", "advantage_mse"),
+    "gradient_over_lambda": ("gradient_bias2", "gradient_error", "gradient_error_best"),
+    "fit_over_updates": ("heldout_variance", "heldout_residual"),
+    "tradeoff": ("d_variance", "auc"),
+    "sensitivity": ("auc",),
+    "dapo_figure1": ("score",),
+    "dapo_figure[34]": ("score", "auc"),
+}
 WIDTH, LEFT, RIGHT = 360.0, 14.0, 346.0  # of the strip and of its axis, units of its view box
 CLOSE = 70.0  # two labels of margins below this distance would touch
 
@@ -46,16 +65,30 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """A figure's planned runs: all those of its arms on its tasks."""
+
+    stem: str
+    arms: list[str]
+    tasks: list[str]
+
+
+@dataclass(frozen=True)
 class Card:
     """A claim as it is shown."""
 
     verdict: Verdict
     anchor: str
     symbol: str
-    test: str
+    asked: str
+    tested: bool  # a p value was reckoned
     paper: str
+    section: str
+    protocol: str
     registration: str
+    frozen: str  # hash and time of a registered claim
     arms: list[str]  # that it names, candidates included, among those that have runs
+    tasks: list[str]
     runs: int  # planned ones of these arms on its tasks
     cost: str
     figures: list[str]  # stems
@@ -78,15 +111,38 @@ def paper_of(claim: Claim) -> str:
     return {"dapo": "DAPO", "dpo": "DPO", "this_project": OURS}.get(claim.paper, by_words)
 
 
-def test_text(verdict: Verdict) -> str:
-    """What would have to be true, with its margin."""
+def condition(verdict: Verdict) -> str:
+    """What the claimed number must be."""
     margin = f"{verdict.margin:g}"
     return {
-        "greater": f"greater than {margin}",
-        "less": f"less than −{margin}" if verdict.margin else "less than 0",
+        "greater": f"> {margin}",
+        "less": f"< −{margin}" if verdict.margin else "< 0",
         "equal": f"within ±{margin}",
-        "every_below": f"below {margin} in every run",
+        "every_below": f"in every run < {margin}",
     }[verdict.direction]
+
+
+def asked_text(verdict: Verdict) -> str:
+    """The claim as a formula: A − B in a metric, beyond its margin, with the unit."""
+    sides = contrast_text(verdict.contrast, "−")
+    return f"{sides} in {METRICS[verdict.metric].label} {condition(verdict)} ({verdict.unit})"
+
+
+def is_tested(verdict: Verdict) -> bool:
+    """Was a p value reckoned? Not of a statement about every run, nor where something stops the claim (p = 1)."""
+    return verdict.p is not None and verdict.p < 1.0 and verdict.direction != "every_below"
+
+
+def stamps(study: Study) -> dict[str, str]:
+    """Registered claim -> the beginning of its hash and the time, as its plan file says them."""
+    plan = study.plan
+    registered = [name for name, state in plan.registrations.items() if state == REGISTERED]
+    if not registered:
+        return {}
+    packed, stored = archive_folder(study.root, plan.name, plan.scale) / "plan.json", study.root / "checks" / plan.name
+    path = packed if is_archive(study.root) else stored / f"{plan.scale}.json"
+    entries = read_json(path, ("registered",))["registered"]["claims"]
+    return {name: f"sha256 {entries[name]['sha256'][:12]}, {entries[name]['at']}" for name in registered}
 
 
 def _zone(verdict: Verdict) -> tuple[float, float]:
@@ -134,7 +190,7 @@ def strip(verdict: Verdict) -> Strip | None:
         zone=(x(zone[0]), x(zone[1])),
         margins=_margin_marks([(x(end), f"{end:g}".replace("-", "−")) for end in margins]),
         zero=Mark(x(0.0), "0"),
-        words=f"{said}; the claim holds where the value is {test_text(verdict)}",
+        words=f"{said}; the claim holds where it is {condition(verdict)}",
     )
 
 
@@ -149,20 +205,22 @@ def cost_text(runs: pd.DataFrame, threads: int) -> str:
     return ", ".join([f"{number(hours, 3)} CPU hours", *steps])
 
 
-def _metric_of(stem: str) -> str:
-    """The metric that the name of a figure ends in, the longest that fits; blank where none does."""
-    fitting = [name for name in METRICS if stem == name or stem.endswith(f"_{name}")]
-    return max(fitting, key=len, default="")
+def metrics_of(stem: str) -> tuple[str, ...]:
+    """The metrics that a figure shows, other than learning curves of a task: by the table, or by how its name ends."""
+    listed = next((metrics for pattern, metrics in SHOWN.items() if fnmatch(stem, pattern)), None)
+    fitting = [name for name in METRICS if stem.endswith(f"_{name}")]
+    return listed if listed is not None else (max(fitting, key=len),) if fitting else ()
 
 
-def figures_of(metric: str, tasks: list[str], stems: list[str]) -> list[str]:
-    """Figures that show the metric, then learning curves of the tasks; the check's first where there is neither."""
-    named = [stem for stem in stems if _metric_of(stem) == metric]
-    curves = [stem for stem in stems if any(stem == task or stem.startswith(f"{task}_") for task in tasks)]
-    return [*named, *(curves if metric in OF_CURVES else [])] or stems[:1]
+def figures_of(metric: str, arms: list[str], tasks: list[str], figures: list[Behind]) -> list[str]:
+    """Figures that show the metric of all these arms, on some of the tasks; learning curves come last."""
+    curves = {f"{task}{end}": of for task in tasks for end, of in (("", CURVES), ("_evaluation", EVALUATIONS))}
+    fitting = [one.stem for one in figures if set(arms) <= set(one.arms) and set(tasks) & set(one.tasks)]
+    named = [stem for stem in fitting if stem not in curves and metric in metrics_of(stem)]
+    return [*named, *(stem for stem in fitting if metric in curves.get(stem, ()))]
 
 
-def _card(study: Study, claim: Claim, verdict: Verdict, stems: list[str]) -> Card:
+def _card(study: Study, claim: Claim, verdict: Verdict, figures: list[Behind], frozen: str) -> Card:
     plan, scored = study.plan, study.scored
     arms = [arm for arm in named_arms(claim, plan) if arm in plan.arms]
     tasks = claim_tasks(claim, plan)
@@ -172,18 +230,25 @@ def _card(study: Study, claim: Claim, verdict: Verdict, stems: list[str]) -> Car
         verdict=verdict,
         anchor=anchor("claim", plan.name, verdict.id),
         symbol=SYMBOLS[verdict.verdict],
-        test=test_text(verdict),
+        asked=asked_text(verdict),
+        tested=is_tested(verdict),
         paper=paper_of(claim),
+        section=claim.section,
+        protocol=claim.protocol.replace("_", " "),
         registration=verdict.registration or UNREGISTERED,
+        frozen=frozen,
         arms=arms if len(runs) else [],
+        tasks=tasks,
         runs=len(runs),
         cost=cost_text(runs, max(threads, default=1)) if (runs["state"] == "done").any() else "",
-        figures=figures_of(claim.metric, tasks, stems) if len(runs) else [],
+        figures=figures_of(claim.metric, arms, tasks, figures) if len(runs) else [],
         strip=strip(verdict),
     )
 
 
-def cards(study: Study, stems: list[str]) -> list[Card]:
-    """A card per verdict. Args: stems: names of the check's figures."""
-    claims = {claim.id: claim for claim in study.plan.claims}
-    return [_card(study, claims[verdict.id], verdict, stems) for verdict in study.verdicts]
+def cards(study: Study, figures: list[Behind]) -> list[Card]:
+    """A card per verdict. Args: figures: of the check."""
+    claims, frozen = {claim.id: claim for claim in study.plan.claims}, stamps(study)
+    return [
+        _card(study, claims[verdict.id], verdict, figures, frozen.get(verdict.id, "")) for verdict in study.verdicts
+    ]

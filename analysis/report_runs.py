@@ -18,6 +18,7 @@ from bench.causes import tail
 
 SINGLE_ROWS = 400  # runs of a check that are listed one by one; of more only those that are lost
 LOG_LINES = 8
+UNSCORED = "done without a score"
 # Fields of a manifest that belong to a run, not to where it comes from.
 OF_A_RUN = ("command", "rom_sha256", "attempts", "sources", "identity_versions")
 
@@ -212,7 +213,7 @@ def lost_runs(study: Study) -> list[dict[Hashable, Any]]:
     for run in lost.to_dict("records"):
         log = tail(study.root / run["run_dir"] / "log.txt", 0)[-LOG_LINES:] if run["state"] != "done" else []
         done = run["state"] == "done"
-        said = {"state": "done, without a score", "error": run["score_rule"]} if done else {}
+        said = {"state": UNSCORED, "error": run["score_rule"]} if done else {}
         if run["state"] == "missing" and not run["error"]:
             said = {"error": "The store has no directory of this run."}
         found.append(run | {"anchor": lost_anchor(study, run), "log": "\n".join(log)} | said)

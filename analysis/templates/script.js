@@ -60,16 +60,22 @@
   }
 
   function allRuns(table) {
-    for (const body of all("tbody[data-arm]", table)) show(body, true);
+    for (const node of all("tbody[data-arm], tr[data-task]", table)) show(node, true);
     show(table.querySelector(".only"), false);
   }
 
   function onlyRuns(link) {
     const table = document.getElementById(decodeURIComponent(link.hash.slice(1)));
-    const arms = JSON.parse(link.dataset.arms);
-    for (const body of all("tbody[data-arm]", table)) show(body, arms.includes(body.dataset.arm));
-    show(table.querySelector(".only"), true);
-    table.querySelector(".only b").textContent = link.dataset.claim;
+    const [arms, tasks] = [JSON.parse(link.dataset.arms), JSON.parse(link.dataset.tasks)];
+    for (const body of all("tbody[data-arm]", table)) {
+      const rows = all("tr[data-task]", body);
+      for (const row of rows) show(row, tasks.includes(row.dataset.task));
+      show(body, arms.includes(body.dataset.arm) && rows.some((row) => tasks.includes(row.dataset.task)));
+    }
+    const only = table.querySelector(".only");
+    show(only, true);
+    only.querySelector("b").textContent = link.dataset.only;
+    only.querySelector("a").href = `#${link.closest("[id]").id}`;
   }
 
   // What a link leads to is shown, whatever hid it.
@@ -105,8 +111,11 @@
       changed();
     } else if (node.matches("[data-all-runs]")) allRuns(node.closest(".runs"));
     else if (node.matches("a[href^='#']")) {
+      const id = decodeURIComponent(node.hash.slice(1));
+      const target = document.getElementById(id);
       if (node.dataset.arms) onlyRuns(node);
-      if (node.hash === location.hash) reveal(decodeURIComponent(node.hash.slice(1)));
+      else if (target?.matches(".runs")) allRuns(target);
+      reveal(id);  // now: an address that stays is no change, and the browser tells of a change later
     }
   });
   for (const kind of ["input", "change"]) form.addEventListener(kind, changed);  // a choice may send the one alone

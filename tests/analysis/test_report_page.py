@@ -7,15 +7,17 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import report_store
 import synthetic as synth
 
 from analysis import __main__ as cli
-from analysis import report_claims, report_deviations, report_figures, report_runs
-from analysis.measure import VERDICTS, Verdict
+from analysis import provenance, report_claims, report_deviations, report_figures, report_runs
+from analysis.figures import Drawn
+from analysis.measure import VERDICTS
+from analysis.report_claims import Behind
 from analysis.study import analyse
+from bench import registration
 
 VOID = {"meta", "input", "img", "br", "hr", "link", "rect", "line", "circle"}
 
@@ -72,6 +74,13 @@ def visible(page: Page) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", bare)).split())
 
 
+def card_text(page: Page, name: str) -> str:
+    """The words of one card."""
+    found = re.search(rf'<article [^>]*id="{name}".*?</article>', page.text, re.DOTALL)
+    assert found is not None
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found[0])).split())
+
+
 def test_every_tag_closes_and_every_identifier_is_its_own(page: Page) -> None:
     assert page.wrong == []
     assert page.open == []
@@ -118,13 +127,35 @@ def test_a_claim_names_its_paper_and_how_it_was_frozen(page: Page) -> None:
     assert papers["claim/multi_step/auc"] == "DAPO"
     assert papers["claim/eta_curve/wins"] == "DPO"
     assert papers["claim/eta_curve/loses"] == "this project"
-    assert {card["data-registration"] for card in page.cards} == {report_claims.UNREGISTERED}
+    states = {card["id"]: card["data-registration"] for card in page.cards}
+    assert states["claim/multi_step/auc"] == report_claims.UNREGISTERED
+    assert states["claim/eta_curve/alike"] == "registered"
+
+
+def test_a_registered_claim_shows_its_hash_and_time_and_others_none(page: Page) -> None:
+    (alike,) = [claim for claim in report_store.SMALL if claim["id"] == "alike"]
+    hashed = registration.sha256(alike)[:12]
+    assert f"registered sha256 {hashed}, {report_store.REGISTERED_AT}" in card_text(page, "claim/eta_curve/alike")
+    assert "sha256" not in card_text(page, "claim/multi_step/auc")
+
+
+def test_a_claim_shows_the_section_and_the_protocol_that_it_states(page: Page) -> None:
+    text = card_text(page, "claim/eta_curve/alike")
+    assert "Ma 2023 (DPO, Section 5.1)" in text
+    assert "Protocol training games" in text
+    assert "Protocol" not in card_text(page, "claim/eta_curve/wins")
 
 
 def test_lost_runs_are_named_one_by_one_with_their_errors(page: Page) -> None:
     assert {"run/multi_step/da_full/Qbert/1", "run/multi_step/da_full/Qbert/2"} <= set(page.ids)
     assert "6 planned: 4 done, 1 failed, 0 running, 1 missing" in visible(page)
     assert "The store has no directory of this run." in visible(page)
+    assert "20 planned: 20 done (2 without a score), 0 failed, 0 running, 0 missing" in visible(page)
+
+
+def test_the_head_counts_lost_runs_by_what_became_of_them(page: Page) -> None:
+    assert "1 failed, 1 missing, 2 done without a score." in visible(page)
+    assert "lost, unfinished or without a score." not in visible(page)
 
 
 def test_deviations_name_field_ours_and_theirs(root: Path) -> None:
@@ -175,49 +206,34 @@ def test_no_path_of_the_machine_is_on_the_page(root: Path, page: Page) -> None:
     assert "/somewhere" not in page.text
 
 
-def _verdict(direction: str, margin: float, estimate: float | None, interval: list[float] | None) -> Verdict:
-    return Verdict(
-        id="x", statement="", source="", contrast=["a", "b"], metric="auc", unit="", direction=direction, margin=margin,
-        alpha=0.05, min_budget=0, budget_fraction=None, estimate=estimate, interval=interval,
-    )  # fmt: skip
+def test_a_figure_is_of_the_runs_that_its_record_names_and_without_one_of_all(root: Path) -> None:
+    study = analyse(root, "eta_curve", "cpu")
+    path = root / "analysis" / "eta_curve-cpu" / "figures" / "CartPole-v1.why.json"
+    recorded = report_figures.behind(study, Drawn("CartPole-v1", "", {provenance.SUFFIX: path}))
+    assert recorded == Behind("CartPole-v1", ["ppo", "da_full"], ["CartPole-v1"])
+    assert report_figures.behind(study, Drawn("x", "", {})).tasks == ["CartPole-v1", report_store.SILENT]
 
 
-@pytest.mark.parametrize(
-    ("direction", "inside", "outside"),
-    [("greater", 0.2, 0.0), ("less", -0.2, 0.0), ("equal", 0.05, 0.2), ("every_below", 0.0, 0.2)],
-)
-def test_the_strip_puts_a_value_into_the_shade_where_the_claim_holds(
-    direction: str, inside: float, outside: float
-) -> None:
-    for value, holds in ((inside, True), (outside, False)):
-        drawn = report_claims.strip(_verdict(direction, 0.1, value, [value - 0.01, value + 0.01]))
-        assert drawn is not None
-        low, high = drawn.zone
-        assert (low < drawn.estimate < high) == holds
-        assert drawn.interval is not None
-        assert drawn.interval[0] < drawn.estimate < drawn.interval[1]
+def test_a_figure_has_a_number_its_runs_and_the_claims_that_use_it(page: Page) -> None:
+    (said,) = re.findall(r'<figure id="figure/eta_curve/CartPole-v1">.*?</figure>', page.text, re.DOTALL)
+    said = html.unescape(re.sub(r'src="[^"]*"', "", said))
+    assert re.search(r"<b>Figure \d+, <code>CartPole-v1</code>:</b>", said)
+    assert re.search(r'href="#runs/eta_curve" data-arms="\["ppo", "da_full"\]" data-tasks="\["CartPole-v1"\]"', said)
+    assert ">Its 10 runs</a>" in said
+    assert re.findall(r'href="#(claim[^"]*)"', said) == [
+        f"claim/eta_curve/{name}" for name in ("alike", "loses", "wins")
+    ]
 
 
-def test_without_an_estimate_or_with_an_endless_interval_there_is_no_strip() -> None:
-    assert report_claims.strip(_verdict("greater", 0.1, None, None)) is None
-    assert report_claims.strip(_verdict("greater", 0.1, 0.2, [0.1, float("inf")])) is None
+def test_figures_are_numbered_through_the_page(page: Page) -> None:
+    numbers = [int(number) for number in re.findall(r"<b>Figure (\d+),", page.text)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 3
 
 
-def test_a_claim_is_led_to_figures_of_its_metric_then_to_curves_of_its_tasks() -> None:
-    stems = ["Qbert", "Qbert_evaluation", "Enduro", "bars_auc", "bars_eval_auc"]
-    assert report_claims.figures_of("auc", ["Qbert"], stems) == ["bars_auc", "Qbert", "Qbert_evaluation"]
-    assert report_claims.figures_of("eval_auc", [], stems) == ["bars_eval_auc"]
-    assert report_claims.figures_of("entropy", ["Qbert"], stems) == ["Qbert"]  # none shows it: the first
-
-
-def test_cost_is_threads_times_time_and_steps_by_what_they_count() -> None:
-    runs = pd.DataFrame({"wall_s": [1800.0, None], "step": [100, None], "clock": ["agent steps", "updates"]})
-    assert report_claims.cost_text(runs, 2) == "1 CPU hours, 100 agent steps"
-
-
-def test_anchors_of_different_texts_differ() -> None:
-    assert report_claims.anchor("runs", "a b", "c/d") == "runs/a~20b/c~2fd"
-    assert report_claims.anchor("a/b") != report_claims.anchor("a", "b")
+def test_no_test_is_said_where_there_was_none(page: Page) -> None:
+    assert "p, Holm – no test" in card_text(page, "claim/multi_step/not_planned")
+    assert "no test" not in card_text(page, "claim/eta_curve/wins")
 
 
 def test_a_slim_figure_keeps_its_shape_and_its_transforms() -> None:

@@ -148,6 +148,54 @@ def test_the_runs_of_a_claim_are_those_of_its_arms(visit: Visit) -> None:
     assert shown(driver, "#runs\\/eta_curve tbody", "data-arm") == ["ppo", "da_full"]
 
 
+RUNS = "#runs\\/eta_curve"
+
+
+def test_the_runs_of_a_claim_are_as_many_as_its_link_says_and_one_can_go_back(visit: Visit) -> None:
+    driver = visit("#claim/eta_curve/wins")
+    link = driver.find_element("css selector", "#claim\\/eta_curve\\/wins a[data-tasks]")
+    assert link.text == "Its 10 runs"
+    link.click()
+    assert shown(driver, f"{RUNS} tr[data-task]", "data-task") == ["CartPole-v1"] * 10
+    assert driver.find_element("css selector", f"{RUNS} .only").text.startswith("Only the 10 runs of wins.")
+    click(driver, f"{RUNS} .only a")
+    assert fragment(driver) == "#claim/eta_curve/wins"
+    assert in_view(driver, "claim/eta_curve/wins")
+    driver.execute_script("location.hash = 'runs/eta_curve'")
+    click(driver, f"{RUNS} [data-all-runs]")
+    assert len(shown(driver, f"{RUNS} tr[data-task]", "data-task")) == 20
+
+
+def test_a_task_of_no_shown_run_leaves_no_heading_of_an_arm(visit: Visit) -> None:
+    driver = visit()
+    script = "document.querySelector(arguments[0]).dataset.tasks = '[]'"
+    driver.execute_script(script, "#claim\\/eta_curve\\/wins a[data-tasks]")
+    click(driver, "#claim\\/eta_curve\\/wins a[data-tasks]")
+    assert shown(driver, f"{RUNS} tbody", "data-arm") == []
+
+
+def test_a_link_to_all_runs_ends_the_choice_of_some(visit: Visit) -> None:
+    driver = visit()
+    click(driver, "#claim\\/eta_curve\\/wins a[data-tasks]")
+    click(driver, "#origin\\/1 a[href='#runs/eta_curve']")
+    assert len(shown(driver, f"{RUNS} tr[data-task]", "data-task")) == 20
+
+
+def test_from_a_figure_to_its_runs_and_to_the_claims_that_use_it(visit: Visit) -> None:
+    driver = visit("#figure/eta_curve/river_swim")
+    figure = "#figure\\/eta_curve\\/river_swim"
+    click(driver, f"{figure} a[data-tasks]")
+    assert set(shown(driver, f"{RUNS} tr[data-task]", "data-task")) == {"river_swim"}
+    assert "river_swim" in driver.find_element("css selector", f"{RUNS} .only b").text
+    click(driver, f"{RUNS} .only a")
+    assert in_view(driver, "figure/eta_curve/river_swim")
+    assert driver.find_elements("css selector", f"{figure} a[href^='#claim']") == []
+    click(driver, "#figure\\/eta_curve\\/CartPole-v1 a[href='#claim/eta_curve/wins']")
+    assert in_view(driver, "claim/eta_curve/wins")
+    click(driver, "#claim\\/eta_curve\\/wins a[href='#figure/eta_curve/CartPole-v1']")
+    assert in_view(driver, "figure/eta_curve/CartPole-v1")
+
+
 def test_from_a_lost_run_in_the_table_to_its_log(visit: Visit) -> None:
     driver = visit("#runs/multi_step")
     click(driver, "a[href='#run/multi_step/da_full/Qbert/1']")
