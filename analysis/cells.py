@@ -121,7 +121,7 @@ def claim_tasks(claim: Claim, plan: Plan) -> list[str]:
     ]
 
 
-def _unit_name(how: str, tasks: list[str], metric_unit: str) -> str:
+def unit_name(how: str, tasks: list[str], metric_unit: str) -> str:
     games = [task in reported.human_random() for task in tasks]
     task = (
         "human-normalised"
@@ -220,7 +220,7 @@ def claim_cells(scored: pd.DataFrame, claim: Claim, plan: Plan) -> Cells:
         means = [term.mean(axis=0) for term in raw.terms]
         pairs = [means[i - i % 2 + 1] if len(sides) > 1 else one * math.nan for i, one in enumerate(means)]
         found = [_side(one, base, how, by_task, claim.metric) for one, base in zip(raw.terms, pairs, strict=True)]
-    unit = _unit_name(how, tasks, metric.unit)
+    unit = unit_name(how, tasks, metric.unit)
     if without := list(dict.fromkeys(task for *_, tasks_without in found for task in tasks_without)):
         problem = f"No {unit} score for {', '.join(without)}: give the claim normalise: none or leave the tasks out."
     return Cells(

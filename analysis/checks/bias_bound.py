@@ -24,6 +24,7 @@ VIEW = View(
         Figure("trajectory", {"arms": TRAINED, "rows": "exact", "stem": "bias_in_training"}),
         Figure("bars", {"metric": "bias_matched", "arms": TRAINED}),
         Figure("bars", {"metric": "bias_rank", "arms": TRAINED}),
+        Figure("bars", {"metric": "fresh_bias_ratio", "arms": TRAINED, "line": 0.0}),
         Figure("trajectory", {"arms": TRAINED, "rows": "fresh", "stem": "fresh_gradient"}),
     ),
     baseline="ppo",

@@ -21,6 +21,7 @@ VIEW = View(
         Figure("dose", {"metric": "coverage_mean"} | X),
         Figure("dose", {"metric": "d_variance"} | X),
         Figure("dose", {"metric": "pg_variance"} | X),
+        Figure("bars", {"metric": "pg_variance_ratio", "line": 0.0}),
         Figure("tradeoff", {"cost": "d_variance", "gain": "auc"}),
         *across("auc"),
     ),

@@ -12,6 +12,7 @@ VIEW = View(
     figures=(
         Figure("dose", {"metric": "exact_auc"} | X),
         Figure("dose", {"metric": "exact_return"} | X),
+        Figure("bars", {"metric": "first_shift"}),
         Figure("trajectory", {"rows": "ascent", "x_label": "updates", "stem": "ascent"}),
     ),
     baseline="with_ratio",

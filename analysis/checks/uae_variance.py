@@ -37,6 +37,7 @@ VIEW = View(
         Figure("bars", {"metric": "gradient_bias2"}),
         Figure("bars", {"metric": "gradient_error"}),
         Figure("bars", {"metric": "gradient_error_best"}),
+        Figure("bars", {"metric": "gradient_shift"}),
         Figure("bars", {"metric": "uae_variance_ratio", "arms": ("training",), "line": 0.0}),
     ),
     baseline="gae_value",

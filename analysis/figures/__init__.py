@@ -12,7 +12,17 @@ from analysis import checks, provenance
 from analysis.study import Study
 from bench.errors import UserError
 
-HELPERS = ("__init__", "across", "curve_lines", "frames", "paper_games", "paper_panels", "style", "summary")
+HELPERS = (
+    "__init__",
+    "across",
+    "curve_lines",
+    "dose_points",
+    "frames",
+    "paper_games",
+    "paper_panels",
+    "style",
+    "summary",
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the figures across tasks share: each arm's matrix of runs and tasks, and the sentences about it.
 
-Tasks: those with such a number on which two arms or more are planned. Arms: those planned on all of these tasks, and
+Tasks: those with such a number on which two arms or more are planned; the others are named.
+Arms: those planned on all of these tasks, and
 with a number on each. Runs without a number are NaN: they are in no statistic, and the caption counts them.
 """
 
@@ -58,9 +59,11 @@ def across(study: Study, options: dict[str, Any], least_tasks: int = 1) -> Acros
     Options: metric; optional: normalise, arms (names or patterns).
     """
     metric, normalise = options["metric"], options.get("normalise")
-    rows, absent = frames.measured(frames.numbers(study, metric, normalise, options.get("arms")))
-    planned = rows.groupby("task", sort=False)["arm"].nunique()
-    tasks = [task for task in study.plan.tasks if planned.get(task, 0) > 1]
+    every = frames.numbers(study, metric, normalise, options.get("arms"))
+    planned = every.groupby("task", sort=False)["arm"].nunique()
+    alone = [task for task in study.plan.tasks if planned.get(task, 0) == 1]
+    rows, absent = frames.measured(every[~every["task"].isin(alone)])
+    tasks = [task for task in study.plan.tasks if (rows["task"] == task).any()]
     if len(tasks) < least_tasks or not tasks:
         return None
     scores, without = {}, []
@@ -73,9 +76,10 @@ def across(study: Study, options: dict[str, Any], least_tasks: int = 1) -> Acros
     if len(scores) < 2:
         return None
     rows = rows[rows["task"].isin(tasks) & rows["arm"].isin(scores)].reset_index(drop=True)
-    notes = [absent, f"Not on all of these tasks and left out: {', '.join(without)}." if without else ""]
+    notes = [f"Left out, not all arms planned: {', '.join(alone)}." if alone else "", absent]
+    notes += [f"Not on all of these tasks and left out: {', '.join(without)}." if without else ""]
     notes.append(frames.lost_sentence(rows))
-    unit = frames.axis_label(metric, normalise)
+    unit = frames.axis_label(metric, normalise, tasks)
     return Across(tasks, scores, rows, unit, " ".join(note for note in notes if note))
 
 

@@ -20,12 +20,17 @@ PANELS = {"median": "median", "iqm": "IQM", "mean": "mean", "optimality_gap": "o
 TITLES = {"optimality_gap": "optimality gap\n(less is better)"}
 
 
+def panels(found: Across) -> dict[str, str]:
+    """Statistic -> its name; of two tasks the median is the mean."""
+    return {name: label for name, label in PANELS.items() if len(found.tasks) > 2 or name != "median"}
+
+
 def aggregates_data(found: Across) -> pd.DataFrame:
     """What is drawn, long: `kind` run, or the name of a statistic."""
     rows = [
         interval_row(found, name, arm, bootstrap.aggregate(matrix, name))
         for arm, matrix in found.scores.items()
-        for name in PANELS
+        for name in panels(found)
     ]
     return pd.concat([pd.DataFrame(rows, columns=CSV), found.runs_csv()], ignore_index=True)
 
@@ -37,7 +42,7 @@ def aggregates_table(study: Study, data: pd.DataFrame, found: Across) -> pd.Data
         "arm": [study.plan.arms[arm].label for arm in arms],
         "n per task": [found.n(arm) for arm in arms],
     }
-    for name, label in PANELS.items():
+    for name, label in panels(found).items():
         of = data[data["kind"] == name].set_index("arm").loc[arms]
         table[label] = list(of["value"])
         table[f"95 % interval, {label}"] = list(map(summary.interval, of["low"], of["high"]))
@@ -46,7 +51,7 @@ def aggregates_table(study: Study, data: pd.DataFrame, found: Across) -> pd.Data
 
 def _panel(axes: Axes, data: pd.DataFrame, arms: list[str], names: list[str]) -> None:
     for y, arm in enumerate(arms):
-        row, look = data[data["arm"] == arm].iloc[0], style.look(arm, names)
+        row, look = data[data["arm"] == arm].iloc[0], style.full_ink(arm, names)
         if math.isfinite(row["low"]):
             axes.barh(y, row["high"] - row["low"], left=row["low"], height=0.55, color=look.color, alpha=0.45)
         axes.plot(row["value"], y, look.marker, color=look.color, markersize=3.6)
@@ -65,14 +70,16 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         return []
     data, arms = aggregates_data(found), list(found.scores)
     figure = style.new_figure(*style.fitted(7.1, 0.2 * len(arms) + 1.0))
-    for i, (axes, (name, label)) in enumerate(zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True)):
+    shown = panels(found)
+    for i, (axes, (name, label)) in enumerate(zip(figure.subplots(1, len(shown)), shown.items(), strict=True)):
         _panel(axes, data[data["kind"] == name], arms, list(study.plan.arms))
         axes.set_title(TITLES.get(name, label))
         axes.set_yticks(range(len(arms)), [study.plan.arms[arm].label for arm in arms] if i == 0 else [""] * len(arms))
     figure.supxlabel(found.unit)
     caption = (
-        f"{frames.plain(found.unit)} over {tasks_text(found)}, scale {study.plan.scale}. Median and mean: of the "
-        "tasks' means; IQM: mean of the middle half of all runs; optimality gap: 1 minus the mean of scores cut at 1. "
+        f"{frames.plain(found.unit)} over {tasks_text(found)}, scale {study.plan.scale}. "
+        f"{'Median and mean' if 'median' in shown else 'Mean'}: of the tasks' means; IQM: mean of the middle half of "
+        "all runs; optimality gap: 1 minus the mean of scores cut at 1. "
         f"Marks: value; bars: {INTERVAL} (none for n = 1). {found.notes}"
     )
     stem, table = options.get("stem", f"aggregates_{options['metric']}"), aggregates_table(study, data, found)

@@ -18,6 +18,7 @@ from analysis.scores import METRICS
 from analysis.study import Study
 
 CSV = ["task", "arm", "label", "kind", "seed", "y", "value", "low", "high", "n", "planned"]
+ROUNDING = 1e-12  # of a number that is 0
 SPREAD = 0.22  # of the space between two arms, over which the runs' dots are laid
 
 
@@ -79,6 +80,17 @@ def _arm(axes: Axes, row: dict[Any, Any], runs: pd.DataFrame, look: style.Look, 
     )
 
 
+def _in_words(axes: Axes, data: pd.DataFrame, metric: str) -> None:
+    """Where every run was censored, or has 0, there is nothing to see but that."""
+    values = data["value"].dropna()
+    late = (values == METRICS[metric].censored).all()
+    if late or values.abs().max() < ROUNDING:
+        axes.clear()
+        words = "no run got there\nwithin its budget" if late else "all 0 but\nfor rounding"
+        axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=style.PAPER)
+        axes.set_xticks([])
+
+
 def bars_table(data: pd.DataFrame) -> pd.DataFrame:
     """A row per bar."""
     means = data[data["kind"] == "mean"]
@@ -97,7 +109,7 @@ def _caption(study: Study, rows: pd.DataFrame, options: dict[str, Any], absent: 
     metric = options["metric"]
     counts = rows.groupby(["task", "arm"])["value"].size()
     planned = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-    label = frames.plain(frames.axis_label(metric, options.get("normalise")))
+    label = frames.plain(frames.axis_label(metric, options.get("normalise"), rows["task"]))
     words = [
         f"{label} by task and arm, scale {study.plan.scale}. Large marks: mean over n = {planned} planned runs (one "
         f"seed each) with the 95 % {frames.interval_kind(metric)}."
@@ -137,17 +149,18 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         for row in here[here["kind"] == "mean"].to_dict("records"):
             runs = here[(here["kind"] == "run") & (here["arm"] == row["arm"])]
             bar = METRICS[metric].unit != "log10"
-            _arm(axes, row, runs, style.look(row["arm"], names), bar)
+            _arm(axes, row, runs, style.full_ink(row["arm"], names), bar)
         if "line" in options:
             axes.axvline(options["line"], color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        _in_words(axes, here, metric)
         axes.set_title(tasks[i])
         axes.grid(visible=False, axis="y")
         axes.set_ylim(max(arms["y"]) + 0.6, -0.6)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_yticks(list(arms["y"]), list(arms["label"]) if i % columns == 0 else [""] * len(arms))
         axes.tick_params(axis="y", length=0)
         if metric in frames.SHARES:
             axes.set_xlim(0, 1.02)
-    figure.supxlabel(frames.axis_label(metric, options.get("normalise")))
+    figure.supxlabel(frames.axis_label(metric, options.get("normalise"), tasks))
     stem, caption = options.get("stem", f"bars_{metric}"), _caption(study, rows, options, absent)
     return [style.save(figure, study.folder / "figures", stem, caption, data, bars_table(data))]

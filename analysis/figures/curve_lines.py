@@ -109,6 +109,7 @@ def curves_table(study: Study, data: pd.DataFrame, task: str, metric: str) -> pd
         planned = study.scored[(study.scored["task"] == task) & (study.scored["arm"] == arm)]
         theirs = study.plan.reference.runs if study.plan.reference else 0
         low, high = (float(ends[kind]["score"]) if kind in ends else math.nan for kind in ("q25", "q75"))
+        early = "q25" in ends and ends["q25"]["step"] < ends["median"]["step"]
         rows.append(
             {
                 "arm": study.plan.arms[str(arm)].label,
@@ -116,7 +117,7 @@ def curves_table(study: Study, data: pd.DataFrame, task: str, metric: str) -> pd
                 "n": f"{planned[metric].notna().sum()} of {len(planned)}" if source == "ours" else str(theirs),
                 "agent steps": int(ends["median"]["step"]),
                 "median": float(ends["median"]["score"]),
-                "quartiles": summary.interval(low, high),
+                "quartiles": summary.interval(low, high) + (f" at {ends['q25']['step']:,.0f}" if early else ""),
             }
         )
     return pd.DataFrame(rows, columns=["arm", "source", "n", "agent steps", "median", "quartiles"])

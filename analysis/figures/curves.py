@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 from analysis import reported
 from analysis.compare import Comparison
 from analysis.figures import Drawn, frames, style
-from analysis.figures.curve_lines import BAND_FROM, curve_data, curves_table
+from analysis.figures.curve_lines import BAND_FROM, curve_data, curves_table, run_lines
 from analysis.plan import Arm
 from analysis.scores import GRID, matched_steps
 from analysis.study import Study
@@ -66,6 +66,14 @@ def _panel(axes: Axes, data: pd.DataFrame, arm: Arm, title: str, arms: list[str]
         )
 
 
+def _together(data: pd.DataFrame, arms: list[Arm]) -> str:
+    """What the first panel shows: of how many arms, and whether with bands."""
+    ours = data[data["source"] == "ours"]
+    n = ours.loc[ours["kind"] == "median", "arm"].nunique()
+    bands = " and bands" if len(arms) <= TOGETHER and (ours["kind"] == "q25").any() else ""
+    return f"medians{bands} of {'' if n == len(arms) else f'{n} of '}the {len(arms)} arms shown"
+
+
 def _medians(axes: Axes, data: pd.DataFrame, arms: list[Arm], names: list[str]) -> None:
     """All arms' medians together, on a scale of their own: beside the paper's they may all look flat."""
     for arm in arms:
@@ -85,7 +93,7 @@ def _medians(axes: Axes, data: pd.DataFrame, arms: list[Arm], names: list[str]) 
             markersize=3.5,
             markevery=max(1, len(steps) // 6),
         )
-    axes.set_title("all arms: medians, own scale")
+    axes.set_title(f"{_together(data, arms)}, own scale")
 
 
 def _title(study: Study, arm: Arm, task: str, metric: str) -> str:
@@ -95,7 +103,9 @@ def _title(study: Study, arm: Arm, task: str, metric: str) -> str:
     return textwrap.fill(text, TITLE)
 
 
-def _caption(study: Study, task: str, values: str | None, compared: list[Comparison], arms: list[Arm]) -> str:
+def _caption(
+    study: Study, task: str, values: str | None, compared: list[Comparison], arms: list[Arm], data: pd.DataFrame
+) -> str:
     end = matched_steps(study.store.runs)[task]
     is_atari = reported.is_atari(task)
     what = "raw score of the full games" if is_atari else "return of the episodes"
@@ -117,8 +127,7 @@ def _caption(study: Study, task: str, values: str | None, compared: list[Compari
         f"per arm; thick: their median. {frames.lost_sentence(runs.assign(value=runs[metric]))}"
     ]
     if len(arms) > 1:
-        bands = " and bands" if len(arms) <= TOGETHER else ""
-        words.append(f"First panel: the medians{bands} of all arms on a scale of their own.")
+        words.append(f"First panel: {_together(data, arms)}, on a scale of their own.")
     if others:
         words.append(f"{others} further arms of the check are not drawn here.")
     if (counts >= BAND_FROM).any():
@@ -129,6 +138,9 @@ def _caption(study: Study, task: str, values: str | None, compared: list[Compari
             f"Grey: the paper's median (dashed) and 25 to 75 % band of {theirs} runs, digitised from its "
             "Figure 2, over the same agent steps."
         )
+        paper = data[data["source"] == "paper"].groupby(["arm", "kind"])["step"].max().unstack()
+        if (paper["q25"] < paper["median"]).any():
+            words.append("At its end the band is not known: the table has its last quartiles, and their step.")
     differ = sorted({item["field"] for comparison in compared for item in comparison.differing})
     if differ:
         words.append(f"The two are not comparable: {', '.join(differ)} differ.")
@@ -156,7 +168,7 @@ def _size(arms: int) -> tuple[float, float]:
     return style.fitted(width, style.PANEL[1] * (rows + 0.4 * (arms == 1)) + 0.9)
 
 
-def _draw_task(study: Study, task: str, wanted: list[str], values: str | None) -> Drawn:
+def _draw_task(study: Study, task: str, wanted: list[str], values: str | None, absent: list[str]) -> Drawn:
     names, metric = list(study.plan.arms), "score" if values is None else "eval_score"
     here = set(study.scored.loc[study.scored["task"] == task, "arm"])
     arms = [arm for arm in study.plan.arms.values() if arm.name in here and arm.name in wanted]
@@ -173,12 +185,16 @@ def _draw_task(study: Study, task: str, wanted: list[str], values: str | None) -
     end = float(matched_steps(study.store.runs)[task])
     for axes in [*([together] if together else []), *grid]:
         style.step_axis(axes, end, frames=is_atari, label=style.place(axes).is_last_row())
+        if axes is together:  # its columns are not those of the panels below it
+            axes.tick_params(labelbottom=True)
     label = "raw game score" if is_atari else "episode return"
     figure.supylabel(label if values is None else "evaluation return (raw)")
     figure.suptitle(task, x=0.01, ha="left", fontsize=9, fontweight="bold")
     compared = [c for c in study.comparisons if values is None and c.task == task and c.theirs is not None]
     style.below(figure, _entries(data, arms, names), 4)
-    caption = _caption(study, task, values, compared, arms)
+    caption = _caption(study, task, values, compared, arms, data)
+    if absent:
+        caption += f" Without a curve, and so without a figure: {', '.join(absent)}."
     stem, table = task if values is None else f"{task}_evaluation", curves_table(study, data, task, metric)
     return style.save(figure, study.folder / "figures", stem, caption, data, table)
 
@@ -202,11 +218,13 @@ def _entries(data: pd.DataFrame, arms: list[Arm], names: list[str]) -> dict[str,
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
-    """One figure per task of the plan. Options: arms, tasks: those to draw (all if absent); values: eval_return for the
-    evaluations, of the tasks that have any (the games of training if absent).
+    """One figure per task of the plan on which a run of these arms has a curve. Options: arms, tasks: those to draw
+    (all if absent); values: eval_return for the evaluations (the games of training if absent).
     """
     wanted, values = list(options.get("arms", study.plan.arms)), options.get("values")
-    here = study.scored[study.scored["arm"].isin(wanted)]
     tasks = [task for task in study.plan.tasks if task in options.get("tasks", study.plan.tasks)]
-    tasks = [task for task in tasks if values is None or len(frames.rows_with(study, task, values))]
-    return [_draw_task(study, task, wanted, values) for task in tasks if (here["task"] == task).any()]
+    planned = set(study.scored.loc[study.scored["arm"].isin(wanted), "task"])
+    drawn = [task for task in tasks if any(arm in wanted for arm, _ in run_lines(study, task, values)[1])]
+    # Evaluations are no part of every task; games are.
+    absent = [task for task in tasks if task in planned and task not in drawn and values is None]
+    return [_draw_task(study, task, wanted, values, absent) for task in drawn]

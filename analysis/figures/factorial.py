@@ -2,8 +2,9 @@
 
 With the arms named by three digits (1 = on), the effect of a factor is the mean of the four arms with it minus the mean
 of the four without; the interaction of two is the effect of one where the other is on minus that where it is off. Both
-are each seed's own number, from the seeds whose eight runs all have one; means and 95 % Student-t intervals are over
-seeds. These are the contrasts of claims such as [mean(...), mean(...)] with two and four entries.
+are each seed's own number, from the seeds whose eight runs all have one. These are the contrasts of claims such as
+[mean(...), mean(...)] with two and four entries, and the estimates are the verdicts': on one task the mean with
+Student's t, over all tasks the IQM of the seeds' effects on every task.
 """
 
 import itertools
@@ -21,7 +22,7 @@ from analysis.figures.across import span
 from analysis.study import Study
 
 FACTORS = 3
-ALL = "mean over tasks"
+ALL = "IQM over tasks"
 CSV = ["task", "effect", "kind", "arm", "seed", "y", "value", "low", "high", "n", "planned"]
 CODES = ["".join(digits) for digits in itertools.product("10", repeat=FACTORS)]
 SPREAD = 0.2  # of the space between two effects, over which the seeds' dots are laid
@@ -51,10 +52,6 @@ def factorial_data(study: Study, rows: pd.DataFrame, options: dict[str, Any]) ->
     arms = [f"{options['prefix']}{code}" for code in CODES]
     table = rows.pivot(index=["task", "seed"], columns="arm", values="value").reindex(columns=arms)
     parts = {task: table.loc[task] for task in study.plan.tasks if task in table.index.get_level_values("task")}
-    if len(parts) > 1:
-        # A seed counts where all tasks have it: as in a claim, its number is its mean over tasks.
-        stacked = np.stack([part.reindex(table.index.unique("seed")).to_numpy(float) for part in parts.values()])
-        parts[ALL] = pd.DataFrame(stacked.mean(axis=0), index=table.index.unique("seed"), columns=arms)
     out: list[dict[str, Any]] = []
     for task, part in parts.items():
         part = part.sort_index()
@@ -68,6 +65,13 @@ def factorial_data(study: Study, rows: pd.DataFrame, options: dict[str, Any]) ->
                 if math.isfinite(value):
                     place = {"kind": "run", "seed": int(seed), "y": round(y + float(offset), 4)}
                     out.append(base | place | {"value": float(value)})
+    if len(parts) > 1:
+        stacked = np.stack(
+            [part.reindex(table.index.unique("seed")).to_numpy(float) for part in parts.values()], axis=1
+        )
+        for y, (name, weight) in enumerate(effects(options["factors"]).items()):
+            found = frames.judged(stacked @ weight)
+            out.append({"task": ALL, "effect": name, "kind": "mean", "seed": "", "y": y} | asdict(found))
     cells = rows[np.isfinite(rows["value"].to_numpy(float))].assign(kind="cell")
     shown = pd.DataFrame(out, columns=CSV)
     return pd.concat([shown, pd.DataFrame(cells, columns=CSV)], ignore_index=True)
@@ -103,7 +107,7 @@ def factorial_table(data: pd.DataFrame) -> pd.DataFrame:
             "task": means["task"],
             "effect": means["effect"],
             "n": [f"{n:.0f} of {planned:.0f}" for n, planned in zip(means["n"], means["planned"], strict=True)],
-            "mean difference": means["value"],
+            "difference": means["value"],
             "95 % interval": list(map(summary.interval, means["low"], means["high"])),
         }
     )
@@ -134,14 +138,20 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
             continue
         _panel(axes, data[data["task"] == panels[i]], panels[i])
         axes.set_yticks(range(len(names)), names if i % columns == 0 else [""] * len(names))
-    figure.supxlabel(f"difference in {frames.axis_label(metric, options.get('normalise'))}")
-    label = frames.plain(frames.axis_label(metric, options.get("normalise")))
+    shown = frames.axis_label(metric, options.get("normalise"), rows["task"])
+    figure.supxlabel(f"difference in {shown}")
+    label, means = frames.plain(shown), data[data["kind"] == "mean"]
+    together = (
+        "Last panel: the estimate of the verdicts over several tasks, the IQM of the seeds' effects on all tasks "
+        "(bootstrap of whole seeds, Student-t), of seeds with every task; no dots. "
+        if ALL in panels
+        else ""
+    )
     caption = (
         f"What switching a component on adds to the {label}, scale {study.plan.scale}: main effects (green pentagons: "
         "mean of the four arms with it minus the four without) and two-way interactions (red triangles: effect of "
         "the one where the other is on minus where it is off). Mean over seeds with the 95 % Student-t interval (none "
-        f"for n = 1); dots: single seeds. n = {span(data.loc[data['kind'] == 'mean', 'n'])} "
-        "seeds whose eight runs have a number. "
+        f"for n = 1); dots: single seeds. n = {span(means['n'])} seeds whose eight runs have a number. {together}"
         f"{frames.lost_sentence(rows)} {absent}"
     )
     stem = options.get("stem", f"factorial_{metric}")

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats as sp
 
-from analysis import ranges, stats
+from analysis import cells, ranges, stats
 from analysis.load import KEY
 from analysis.scores import METRICS
 from analysis.study import Study
 
 SHARES = tuple(name for name, metric in METRICS.items() if metric.binary)  # 0 or 1 per run
-UNITS = {"human": "human-normalised", "range": "share of the task's range", "task": "task-normalised"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,19 @@ def mean(values: np.ndarray, metric: str) -> Mean:
     return Mean(value, estimate.low, estimate.high, n, len(values))
 
 
+def judged(d: np.ndarray) -> Mean:
+    """Differences as a verdict estimates them: the mean on one task, the IQM of all entries on several.
+
+    Args: d: `[seeds, tasks]`; a seed counts where every task has its number. No interval below two seeds.
+    """
+    whole = d[np.isfinite(d).all(axis=1)]
+    n, nan = len(whole), math.nan
+    if n < 2:
+        return Mean(stats.iqm(whole) if n else nan, nan, nan, n, len(d))
+    estimate = stats.difference(whole, 0.05)
+    return Mean(estimate.value, estimate.low, estimate.high, n, len(d))
+
+
 def interval_kind(metric: str) -> str:
     """What the intervals of `mean` are, for captions."""
     return "Wilson's score interval" if metric in SHARES else "Student-t interval over runs (none for n = 1)"
@@ -66,10 +78,15 @@ def how(metric: str, normalise: str | None) -> str:
     return normalise or METRICS[metric].normalise
 
 
-def axis_label(metric: str, normalise: str | None) -> str:
-    """Metric and unit, for an axis."""
-    unit = UNITS.get(how(metric, normalise), METRICS[metric].unit)
-    return f"share of runs that\n{METRICS[metric].label}" if metric in SHARES else f"{METRICS[metric].label}\n({unit})"
+def unit(metric: str, normalise: str | None, tasks: Iterable[str]) -> str:
+    """The unit of a metric on these tasks, in the words of a verdict card."""
+    return cells.unit_name(how(metric, normalise), list(dict.fromkeys(tasks)), METRICS[metric].unit)
+
+
+def axis_label(metric: str, normalise: str | None, tasks: Iterable[str]) -> str:
+    """Metric and unit, for an axis. Args: tasks: that are drawn."""
+    label = METRICS[metric].label
+    return f"share of runs that\n{label}" if metric in SHARES else f"{label}\n({unit(metric, normalise, tasks)})"
 
 
 def plain(text: str) -> str:
@@ -136,20 +153,21 @@ def lost_sentence(rows: pd.DataFrame) -> str:
     """
     lost = rows[~np.isfinite(rows["value"].to_numpy(float))]
     if lost.empty:
-        return f"All {len(rows)} planned runs are in it."
+        return f"All {len(rows)} planned runs of these arms and tasks are in it."
     why = lost["state"].replace({"done": "done without this number"}).value_counts().sort_index()
     named = ", ".join(f"{count} {state}" for state, count in why.items())
     return f"{len(lost)} of {len(rows)} planned runs have no number and are not in it: {named}."
 
 
 def measured(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows of the tasks that have this number at all, and a sentence that names the others.
-
-    A task is left out where some runs are done and not one of them has the number; where none is done it stays, so
-    that what is missing is seen.
+    """The rows of the tasks that have this number at all, and sentences that name the others: those where runs are done
+    and none has the number, and those where no run is done.
     """
     some = rows.assign(has=np.isfinite(rows["value"].to_numpy(float)), done=rows["state"] == "done")
     by_task = some.groupby("task", sort=False)[["has", "done"]].any()
-    without = [str(task) for task in by_task.index[by_task["done"] & ~by_task["has"]]]
-    kept = rows[~rows["task"].isin(without)].reset_index(drop=True)
-    return kept, f"Not measured on {', '.join(without)}." if without else ""
+    without = list(map(str, by_task.index[by_task["done"] & ~by_task["has"]]))
+    waiting = list(map(str, by_task.index[~by_task["done"] & ~by_task["has"]]))
+    kept = rows[~rows["task"].isin([*without, *waiting])].reset_index(drop=True)
+    words = [f"Not measured on {', '.join(without)}." if without else ""]
+    words.append(f"No run is done on {', '.join(waiting)}." if waiting else "")
+    return kept, " ".join(word for word in words if word)

@@ -1,7 +1,7 @@
 """Two hyperparameters crossed: mean and standard deviation of a metric in every cell, for all tasks together and each.
 
 Cells with a frame are the stable region (analysis.sensitivity): shown to be at most a tenth worse than the best cell.
-The best cell (a ring) is chosen on the tuning seeds, everything else is of the test seeds.
+The best cell (a dot) is chosen on the tuning seeds, everything else is of the test seeds.
 """
 
 import math
@@ -172,15 +172,18 @@ def robustness_sentences(grid: Grid) -> list[str]:
 def _caption(study: Study, grid: Grid, options: dict[str, Any]) -> str:
     metric = options["metric"]
     rows = frames.numbers(study, metric, options.get("normalise"), grid.arms)
-    label = frames.plain(frames.axis_label(metric, options.get("normalise")))
+    label = frames.plain(frames.axis_label(metric, options.get("normalise"), grid.tasks))
+    xs, ys = (len({place[i] for place in grid.places}) for i in (0, 1))
+    blank = xs * ys - len(set(grid.places))
     words = [
         f"{label} over {frames.plain(options['x_label'])} and {frames.plain(options['y_label'])}, scale "
         f"{study.plan.scale}; colours from the lowest to the highest cell of a panel: mean and, below, standard "
         f"deviation over n = {grid.test.shape[2]} runs (seeds) per cell.",
-        "Red frame: shown to be at most a tenth worse than the best cell (paired Student-t interval); dot: best.",
-        f"The best cell is chosen on the first {grid.tuning.shape[2]} seeds, which are in no other number."
+        *([f"The {blank} blank cells were not run."] if blank else []),
+        "Red frame: shown to be at most a tenth worse than the cell with the dot (paired Student-t interval).",
+        f"Dot: best cell of the first {grid.tuning.shape[2]} seeds, which are in no other number."
         if grid.split
-        else "There are no tuning seeds apart: the best cell is chosen on the runs that are shown, which flatters it.",
+        else "Dot: best cell of the runs that are shown, which flatters it (there are no tuning seeds apart).",
         *robustness_sentences(grid),
         frames.lost_sentence(rows),
     ]
@@ -213,8 +216,10 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
         if i % columns == 0:
             axes.set_ylabel(options["y_label"])
     marks: dict[str, Any] = {
-        "stable region": Rectangle((0, 0), 1, 1, fill=False, edgecolor=FRAME, linewidth=1.8),
-        "best setting": Line2D([], [], color=FRAME, marker="o", markersize=3.6, linewidth=0),
+        "shown to be stable": Rectangle((0, 0), 1, 1, fill=False, edgecolor=FRAME, linewidth=1.8),
+        f"chosen on {'tuning seeds' if grid.split else 'the runs shown'}": Line2D(
+            [], [], color=FRAME, marker="o", markersize=3.6, linewidth=0
+        ),
     }
     style.below(figure, marks, 2, handlelength=1.2)
     stem, caption = options.get("stem", "heatmap"), _caption(study, grid, options)

@@ -62,7 +62,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     axes = figure.subplots()
     axes.axvline(0.5, color=style.INK, linewidth=0.7, linestyle=(0, (4, 2)))
     for y, row in enumerate(shown.to_dict("records")):
-        look = style.look(row["arm"], list(study.plan.arms))
+        look = style.full_ink(row["arm"], list(study.plan.arms))
         ends = [[row["value"] - row["low"]], [row["high"] - row["value"]]] if math.isfinite(row["low"]) else None
         axes.errorbar(
             row["value"], y, xerr=ends, fmt=look.marker, color=look.color, markersize=4, elinewidth=1.2, capsize=2

@@ -89,7 +89,7 @@ def ends_table(number: int, ours: numbers.Ours) -> pd.DataFrame:
             "first bin (Figure 3)": games["fig3_first_bin_ppo"],
             "PPO": games[f"fig{number}_ppo_last5"],
             "PPO+DA": games[f"fig{number}_da_last5"],
-            "relative (%)": numbers.recomputed(games, number).round(1),
+            "relative (%)": numbers.recomputed(games, number).round(1) + 0.0,  # no -0.0
             "ours, PPO": [ours.mean(str(game), "PPO") for game in games.index],
             "ours, PPO+DA": [ours.mean(str(game), "PPO+DA") for game in games.index],
         }

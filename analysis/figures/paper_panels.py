@@ -28,6 +28,7 @@ LOOK = {
     "PPO+Entropy": style.LOOKS["ppo_entropy"],
 }
 WINDOW = (-60.0, 205.0)  # percent shown in Figure 1; the paper cuts at 200
+MARKED = (-52.0, 191.0)  # percent between which a diamond or a triangle of Figure 1 stands where it belongs
 CLIPPED = f"[{numbers.CLIP[0]:.0f}, {numbers.CLIP[1]:.0f}]"
 CURVES_CSV = ["task", "source", "method", "arm", "seed", "kind", "hours", "step", "score"]
 
@@ -54,8 +55,8 @@ def relative_data(ours: numbers.Ours) -> pd.DataFrame:
         {
             "category": games["category"],
             "reported": games["fig1_rel_pct"].astype(float),
-            "recomputed_fig3": numbers.recomputed(games, 3).round(1),
-            "ours": numbers.our_relative(ours, games).round(1),
+            "recomputed_fig3": numbers.recomputed(games, 3).round(1) + 0.0,  # no -0.0
+            "ours": numbers.our_relative(ours, games).round(1) + 0.0,
         }
     )
     data.index.name = "task"
@@ -76,17 +77,15 @@ def relative_scores(ours: numbers.Ours, out: Path) -> Drawn:
         if value != row["reported"]:
             axes.plot(high - 3, y, ">", color=style.INK, markersize=3.4)
     for column, marker, face in (("recomputed_fig3", "D", "white"), ("ours", "^", style.INK)):
-        part = data[data[column].notna()]
-        axes.plot(
-            part[column].clip(low + 3, high - 12),
-            part.index,
-            marker,
-            markerfacecolor=face,
-            markeredgecolor=style.INK,
-            markeredgewidth=0.7,
-            markersize=3.4,
-            linewidth=0,
-        )
+        part, ends = data[data[column].notna()], MARKED
+        drawn: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": style.INK, "linewidth": 0}
+        axes.plot(part[column].clip(*ends), part.index, marker, markeredgewidth=0.7, markersize=3.4, **drawn)
+        for end, beyond, arrow, shift in (
+            (ends[0], part[column] < ends[0], "<", -5),
+            (ends[1], part[column] > ends[1], ">", 5),
+        ):
+            rows = part.index[beyond]
+            axes.plot([end + shift] * len(rows), rows, arrow, markeredgewidth=0.6, markersize=3.2, **drawn)
     axes.axvline(0, color=style.INK, linewidth=0.6)
     _columns_of_numbers(axes, data)
     axes.set_xlim(low, high)
@@ -142,7 +141,16 @@ def _caption1(data: pd.DataFrame, ours: numbers.Ours) -> str:
         "n = 1 run per game and method: no "
         "interval. Diamonds: recomputed from the digitised ends of their Figure 3 (rank correlation with the labels "
         f"{numbers.rank_agreement(games, 3):.2f}; from Figure 4 {numbers.rank_agreement(games, 4):.2f}); "
-        f"VideoPinball's denominator is negative there. {ours_sentence(ours)}"
+        f"VideoPinball's denominator is negative there. {_beyond(data)} {ours_sentence(ours)}"
+    )
+
+
+def _beyond(data: pd.DataFrame) -> str:
+    """Which marks stand at an end of the axis because they lie beyond it, for the caption."""
+    marks = data[["recomputed_fig3", "ours"]]
+    gone = data.loc[((marks < MARKED[0]) | (marks > MARKED[1])).any(axis=1), "task"]
+    return (
+        f"Marks with an arrow lie beyond the axis, their numbers at the right: {', '.join(gone)}." if len(gone) else ""
     )
 
 
@@ -224,16 +232,21 @@ def six_games(ours: numbers.Ours, out: Path) -> Drawn:
     caption = (
         "Learning curves of the DAPO paper's Figure 2, digitised: median (lines) and 25 to 75 % band of n = 5 runs per "
         "method, 16 actors; the band is no confidence interval. One hour stands for 12.6 million agent steps (3500 per "
-        f"second). {ours_sentence(ours)}"
+        "second). Where a curve's last point has no digitised band, the table has the quartiles of the last point with "
+        f"one, and its hour. {ours_sentence(ours)}"
     )
     return style.save(figure, out, "dapo_figure2", caption, data, curves_table(data))
 
 
 def curves_table(data: pd.DataFrame) -> pd.DataFrame:
-    """A row per game, source and method: the curve's last point, of ours the median over runs."""
+    """A row per game, source and method: the curve's last point and last quartiles, of ours the median over runs."""
     rows = []
     for (game, source, method), part in data.groupby(["task", "source", "method"], sort=False):
-        ends = part[part["step"] == part["step"].max()].groupby("kind")["score"].median()
+        known = part.dropna(subset="score")
+        last = known.groupby("kind")["hours"].max()
+        ends = known[known["hours"] == known["kind"].map(last)].groupby("kind")["score"].median()
+        band = summary.interval(ends.get("q25", math.nan), ends.get("q75", math.nan))
+        early = last.get("q25", math.inf) < last.max()
         rows.append(
             {
                 "game": game,
@@ -242,7 +255,7 @@ def curves_table(data: pd.DataFrame) -> pd.DataFrame:
                 "n": numbers.RUNS[2] if source == "paper" else part["seed"].nunique(),
                 "hours": part["hours"].max(),
                 "median": ends.get("median", ends.get("run", math.nan)),
-                "quartiles": summary.interval(ends.get("q25", math.nan), ends.get("q75", math.nan)),
+                "quartiles": f"{band} at {last['q25']:g} h" if early else band,
             }
         )
     return pd.DataFrame(rows)

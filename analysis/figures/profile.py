@@ -3,20 +3,22 @@
 Source: Agarwal et al. 2021, section 4.2 (score distributions); numbers from analysis.bootstrap.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import bootstrap
+from analysis import bootstrap, checks
 from analysis.figures import Drawn, frames, style, summary
 from analysis.figures.across import CSV, Across, across, tasks_text
 from analysis.study import Study
 
 POINTS = 201  # scores at which a profile is computed
 TOLD = (0.25, 0.5, 0.75)  # of the span of scores: where the table tells the shares
-BANDS = 5  # arms whose bands can be told apart
+BANDS = 5  # arms that can be told apart in a panel
 
 
 def thresholds(found: Across) -> np.ndarray:
@@ -59,37 +61,62 @@ def profile_table(study: Study, data: pd.DataFrame, found: Across) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def groups(arms: list[str], baseline: str | None) -> list[list[str]]:
+    """The arms of every panel, at most BANDS; where there are several panels the baseline is in each."""
+    if len(arms) <= BANDS:
+        return [arms]
+    first = [arm for arm in arms if arm == baseline]
+    others = [arm for arm in arms if arm != baseline]
+    count = math.ceil(len(others) / (BANDS - len(first)))
+    size = math.ceil(len(others) / count)
+    return [first + others[i : i + size] for i in range(0, len(others), size)]
+
+
+def _panel(axes: Axes, data: pd.DataFrame, arms: list[str], names: list[str]) -> None:
+    for i, arm in enumerate(arms):
+        lines, look = data[(data["kind"] == "profile") & (data["arm"] == arm)], style.look(arm, names)
+        axes.fill_between(lines["score"], lines["low"], lines["high"], color=look.color, alpha=0.13, linewidth=0)
+        drawn: dict[str, Any] = {"color": look.color, "linestyle": look.line, "linewidth": 1.2, "markersize": 3.5}
+        axes.plot(lines["score"], lines["value"], marker=look.marker, markevery=(10 + 8 * i, 45), **drawn)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(float(data["score"].min()), float(data["score"].max()))
+
+
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     """One figure; none below two arms on two tasks. Options: metric; optional: normalise, arms, stem."""
     found = across(study, options, least_tasks=2)
     if found is None:
         return []
     data, names = profile_data(found), list(study.plan.arms)
-    figure = style.new_figure(4.6, 3.2)
-    axes = figure.subplots()
-    entries: dict[str, Any] = {}
+    baseline = checks.view(study.plan.name).baseline
+    together = groups(list(found.scores), baseline)
+    columns = min(len(together), 3)
+    lines = math.ceil(len(together) / columns)
+    size = (4.6, 3.2) if len(together) == 1 else (style.PANEL[0] * columns + 0.4, 1.9 * lines + 0.9)
+    figure = style.new_figure(*style.fitted(*size))
+    part = style.panels(figure)
+    for i, axes in enumerate(part.subplots(lines, columns, squeeze=False).flat):
+        if i >= len(together):
+            axes.set_axis_off()
+            continue
+        _panel(axes, data, together[i], names)
+        axes.tick_params(labelleft=i % columns == 0)
+    part.supxlabel(f"score s: {frames.plain(found.unit)}")
+    part.supylabel("share of runs above s")
+    entries = {}
     for arm in found.scores:
-        lines, look = data[(data["kind"] == "profile") & (data["arm"] == arm)], style.look(arm, names)
-        if len(found.scores) <= BANDS:
-            axes.fill_between(lines["score"], lines["low"], lines["high"], color=look.color, alpha=0.13, linewidth=0)
-        drawn: dict[str, Any] = {"color": look.color, "linestyle": look.line, "linewidth": 1.2, "markersize": 3.5}
-        first = 10 + 4 * len(entries)
-        axes.plot(lines["score"], lines["value"], marker=look.marker, markevery=(first, 45), **drawn)
-        entries[f"{study.plan.arms[arm].label} (n = {found.n(arm)})"] = Line2D([], [], marker=look.marker, **drawn)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlim(float(data["score"].min()), float(data["score"].max()))
-    axes.set_xlabel(f"score s: {frames.plain(found.unit)}")
-    axes.set_ylabel("share of runs above s")
+        look = style.look(arm, names)
+        entries[f"{study.plan.arms[arm].label} (n = {found.n(arm)})"] = Line2D(
+            [], [], color=look.color, linestyle=look.line, linewidth=1.2, marker=look.marker, markersize=3.5
+        )
     style.below(figure, entries, 3)
-    bands = (
-        "Confidence bands: value +- t standard errors of the stratified bootstrap (whole runs drawn within each task), "
-        "95 %, pointwise, cut to [0, 1] (none for n = 1)."
-        if len(found.scores) <= BANDS
-        else "Their 95 % confidence bands (stratified bootstrap), too many to draw, are in the data and the table."
-    )
+    shared = f"; {study.plan.arms[baseline].label} is in each" if baseline in found.scores else ""
+    spread = f" At most {BANDS} arms per panel{shared}." if len(together) > 1 else ""
     caption = (
         f"Performance profile: share of runs whose {frames.plain(found.unit)} is above s, mean over "
-        f"{tasks_text(found)}, scale {study.plan.scale}. {bands} {found.notes}"
+        f"{tasks_text(found)}, scale {study.plan.scale}. Confidence bands: value +- t standard errors of the "
+        "stratified bootstrap (whole runs drawn within each task), 95 %, pointwise, cut to [0, 1] (none for n = 1)."
+        f"{spread} {found.notes}"
     )
     stem, table = options.get("stem", f"profile_{options['metric']}"), profile_table(study, data, found)
     return [style.save(figure, study.folder / "figures", stem, caption, data, table)]

@@ -97,7 +97,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     axes.set_ylim(len(grid.tasks) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(frames.axis_label(options["metric"], options.get("normalise")))
+    axes.set_xlabel(frames.axis_label(options["metric"], options.get("normalise"), grid.tasks))
     axes.set_title(f"fixed for all tasks: {data['label'].iloc[0]}; at the right: each task's own")
     marks = {
         f"{kind} (95 % interval)": Line2D([], [], color=look.color, marker=look.marker, markersize=4.5)

@@ -179,6 +179,18 @@ def look(arm: str, arms: list[str]) -> Look:
     return shade(LOOKS[kin], ordered.index(arm), len(ordered)) if arm in ordered else LOOKS[kin]
 
 
+def full_ink(arm: str, arms: list[str]) -> Look:
+    """The look of an arm whose row bears its name: its algorithm's own colour, however many settings there are.
+
+    Args: arms: all of the check.
+    """
+    kin = family(arm)
+    own = (
+        SERIES[[name for name in arms if family(name) is None].index(arm) % len(SERIES)] if kin is None else LOOKS[kin]
+    )
+    return replace(look(arm, arms), color=own.color)
+
+
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure in the suite's style, without pyplot's global state. Args: inches; layout: None: by hand."""
     matplotlib.use("agg")

@@ -31,12 +31,14 @@ def _cell(value: Any) -> str:
         return value
     if isinstance(value, Integral):
         return f"{value:,}"
-    return words.number(float(value), 3) if value is not None else "-"
+    return words.number(float(value) + 0.0, 3) if value is not None else "-"  # + 0.0: no -0
 
 
 def interval(low: float, high: float) -> str:
     """An interval as a cell; a dash for none. Args: ends, NaN where there is none."""
-    return "-" if math.isnan(low) or math.isnan(high) else f"[{words.number(low, 3)}, {words.number(high, 3)}]"
+    return (
+        "-" if math.isnan(low) or math.isnan(high) else f"[{words.number(low + 0.0, 3)}, {words.number(high + 0.0, 3)}]"
+    )
 
 
 def texts(table: pd.DataFrame) -> list[list[str]]:

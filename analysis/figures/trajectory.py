@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 
 from analysis import reported
 from analysis.figures import Drawn, frames, style, summary
-from analysis.load import RunKey, by_run
+from analysis.load import KEY, RunKey, by_run
 from analysis.run_metrics import REGRET_BINS, bias_by_regret
 from analysis.study import Study
 
@@ -114,22 +114,27 @@ def _cell(runs: list[pd.DataFrame], panel: dict[str, Any]) -> pd.DataFrame:
     )
 
 
-def trajectory_data(study: Study, options: dict[str, Any]) -> pd.DataFrame:
-    """What is drawn, long; a task without a run that measured a row's columns has no such row."""
+def trajectory_data(study: Study, options: dict[str, Any]) -> tuple[pd.DataFrame, set[RunKey]]:
+    """What is drawn, long, and the runs behind it; a task without a run that measured a row's columns has no such
+    row.
+    """
     done = {key for key in _done(study) if key[0] in options.get("arms", list(study.plan.arms))}
     rows = {key: part for key, part in by_run(study.store.metrics).items() if key in done}
-    parts = [pd.DataFrame(columns=CSV)]
+    parts, used = [pd.DataFrame(columns=CSV)], set()
     for i, panel in enumerate(ROWS[options["rows"]]):
         if not set(_columns(panel)) <= set(study.store.metrics.columns):
             continue
         for task in study.plan.tasks:
             for name, arm in study.plan.arms.items():
-                of_arm = [part for key, part in sorted(rows.items()) if key[:2] == (name, task)]
-                runs = [run for part in of_arm if len(run := part.dropna(subset=_columns(panel)))]
+                of_arm = {
+                    key: part.dropna(subset=_columns(panel)) for key, part in rows.items() if key[:2] == (name, task)
+                }
+                runs = [run for _, run in sorted(of_arm.items()) if len(run)]
+                used |= {key for key, run in of_arm.items() if len(run)}
                 if runs:
                     about = {"task": task, "arm": name, "label": arm.label, "row": i, "column": panel["column"]}
                     parts.append(_cell(runs, panel).assign(**about, against=panel.get("against", "step")))
-    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[CSV]
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[CSV], used
 
 
 def trajectory_table(data: pd.DataFrame, panels: list[dict[str, Any]]) -> pd.DataFrame:
@@ -208,9 +213,19 @@ def _decorate(axes: Axes, panel: dict[str, Any], end: float, first: bool, last: 
         axes.set_ylabel(panel["label"])
 
 
-def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], panels: list[dict[str, Any]]) -> str:
+def _lost(study: Study, data: pd.DataFrame, options: dict[str, Any], used: set[RunKey]) -> str:
+    """How many planned runs of the arms on the tasks that are drawn are in the figure, and why others are not."""
+    runs = study.store.runs
+    runs = runs[runs["arm"].isin(options.get("arms", list(study.plan.arms))) & runs["task"].isin(set(data["task"]))]
+    keys = runs[list(KEY)].itertuples(index=False, name=None)
+    value = [1.0 if key in used else math.nan for key in keys]
+    return frames.lost_sentence(runs.assign(value=value))
+
+
+def _caption(
+    study: Study, data: pd.DataFrame, options: dict[str, Any], panels: list[dict[str, Any]], used: set[RunKey]
+) -> str:
     counts = f"{data['n'].min()}" if data["n"].nunique() == 1 else f"{data['n'].min()} to {data['n'].max()}"
-    runs = study.store.runs[study.store.runs["arm"].isin(options.get("arms", list(study.plan.arms)))]
     shown = ", ".join(dict.fromkeys(frames.plain(str(panel["label"])) for panel in panels))
     words = [
         f"{shown}: median over n = {counts} runs (one seed each) and, from {BAND_FROM} runs on, their 25 to 75 % "
@@ -224,12 +239,7 @@ def _caption(study: Study, data: pd.DataFrame, options: dict[str, Any], panels: 
         )
     if any("over" in panel for panel in panels):
         words.append("Dashed: what split halves of the same data give.")
-    lost = runs[runs["state"] != "done"]
-    words.append(
-        f"{len(lost)} of {len(runs)} planned runs are not done and not in it."
-        if len(lost)
-        else f"All {len(runs)} planned runs are done."
-    )
+    words.append(_lost(study, data, options, used))
     return " ".join(words)
 
 
@@ -239,7 +249,7 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
     Options: rows: key of ROWS, panels of {column, label, optional: over (divide by), against (regret: x instead
     of steps), log}; optional: arms, x_label (what a step is), stem.
     """
-    data = trajectory_data(study, options)
+    data, used = trajectory_data(study, options)
     if data.empty:
         return []
     all_panels = list(ROWS[options["rows"]])
@@ -275,6 +285,6 @@ def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:
             [], [], color=look.color, linestyle=look.line, marker=look.marker, markersize=3.5, linewidth=1.2
         )
     style.below(figure, entries, 5)
-    caption = _caption(study, data, options, [all_panels[row] for row in shown])
+    caption = _caption(study, data, options, [all_panels[row] for row in shown], used)
     stem, table = options.get("stem", "trajectory"), trajectory_table(data, all_panels)
     return [style.save(figure, study.folder / "figures", stem, caption, data, table)]

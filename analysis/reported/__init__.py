@@ -56,15 +56,20 @@ def dapo_curve(game: str, method: str, steps_per_hour: float) -> pd.DataFrame | 
     """The digitised curve of Figure 2 of the DAPO paper: step (agent steps), median, q25, q75; None if not
     there.
 
-    step = hours x steps_per_hour (16 actors: 3500 x 3600, section 5.1). Steps, not frames.
+    step = hours x steps_per_hour (16 actors: 3500 x 3600, section 5.1). Steps, not frames. At some ends of curves the
+    digitised quartiles are no band: swapped ones are put in order, those that leave the median out are NaN.
     """
     curve = _figure2().get((game, method))
     if curve is None:
         return None
+    low, high = curve[["q25", "q75"]].min(axis=1), curve[["q25", "q75"]].max(axis=1)
+    known = (low <= curve["median"]) & (curve["median"] <= high)
     return pd.DataFrame(
         {
             "step": np.maximum(curve["hours"].to_numpy(), 0.0) * steps_per_hour,
-            **{name: curve[name] for name in ("median", "q25", "q75")},
+            "median": curve["median"],
+            "q25": low.where(known),
+            "q75": high.where(known),
         }
     )
 

@@ -20,7 +20,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["check"]["reference"] = None
         for run in content["runs"]:
             run["run_dir"] = f"{run['run_dir']}-{name}-{scale}"
-            synth.write_run(path, run, [(step, 20.0 + step / 10 + run["seed"] * apart[run["arm"]]) for step in range(50, 1001, 50)])
+            synth.write_run(
+                path, run, [(step, 20.0 + step / 10 + run["seed"] * apart[run["arm"]]) for step in range(50, 1001, 50)]
+            )
         synth.write_plan(path, content)
     return path
 

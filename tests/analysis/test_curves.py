@@ -6,8 +6,10 @@ from pathlib import Path
 import figure_studies as made
 import numpy as np
 import pandas as pd
+import pytest
+from matplotlib.figure import Figure
 
-from analysis.figures import curves
+from analysis.figures import curves, style
 from analysis.scores import GRID
 from analysis.study import Study
 
@@ -49,3 +51,29 @@ def test_an_arm_without_a_finished_game_keeps_its_panel(tmp_path: Path) -> None:
     (figure,) = curves.draw(dataclasses.replace(study, curves=some), {})
     assert "no run finished a game" not in figure.caption  # it stands in the panel
     assert set(pd.read_csv(figure.paths["csv"])["arm"]) == {"da_full_m1", "da_full_m10"}
+
+
+def test_a_task_on_which_no_run_has_a_curve_is_named_and_not_drawn(tmp_path: Path) -> None:
+    study = made.make_study(tmp_path, ["ppo", "da_full"], {"CartPole-v1": "classic", "Acrobot-v1": "classic"}, 1)
+    some = {("ppo", "CartPole-v1", 0): np.ones(GRID)}
+    (figure,) = curves.draw(dataclasses.replace(study, curves=some, scored=study.scored.assign(score=1.0)), {})
+    assert figure.stem == "CartPole-v1"
+    assert "without a figure: Acrobot-v1." in figure.caption
+    assert "First panel: medians of 1 of the 2 arms shown" in figure.caption
+
+
+def test_the_first_panel_says_whether_it_has_bands(tmp_path: Path) -> None:
+    (figure,) = curves.draw(rising(tmp_path), {})
+    assert "First panel: medians and bands of the 3 arms shown" in figure.caption
+
+
+def test_the_wide_first_panel_has_numbers_at_its_ticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+
+    def save(figure: Figure, *_: object) -> None:
+        figure.draw_without_rendering()
+        shown.append([label.get_text() for label in figure.axes[0].get_xticklabels() if label.get_visible()])
+
+    monkeypatch.setattr(style, "save", save)
+    curves.draw(rising(tmp_path), {})
+    assert any(shown[0])

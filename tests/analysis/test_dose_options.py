@@ -4,6 +4,8 @@ from pathlib import Path
 
 import figure_studies as made
 import pandas as pd
+import pytest
+from matplotlib.figure import Figure
 
 from analysis.figures import bars, dose, frames, heatmap, style
 from analysis.study import Study
@@ -59,3 +61,37 @@ def test_a_grid_of_a_number_that_no_task_has_is_not_drawn(tmp_path: Path) -> Non
     options = {"metric": "auc", "normalise": "none", "x": "algo.nu", "y": "algo.nu", "x_label": "x", "y_label": "y"}
     assert heatmap.draw(study(tmp_path), options) == []
     assert len(heatmap.draw(study(tmp_path, "auc"), options)) == 1
+
+
+def test_a_single_value_of_x_is_no_dose(tmp_path: Path) -> None:
+    assert dose.draw(study(tmp_path), X | {"arms": ("default",)}) == []
+    assert len(dose.draw(study(tmp_path), X | {"arms": ("default", "nu_0.1")})) == 1
+
+
+def test_a_table_of_doses_is_in_the_order_of_x(tmp_path: Path) -> None:
+    (figure,) = dose.draw(study(tmp_path), X | {"arms": ("default", "nu_*"), "lines": {"DPO": ("default", "nu_*")}})
+    rows = [line.split(" | ") for line in figure.paths["md"].read_text().splitlines()[4:]]
+    assert [row[2] for row in rows] == ["0", "0.1", "0.3", "1"]
+
+
+def test_the_runs_of_a_point_stand_side_by_side_around_it(tmp_path: Path) -> None:
+    (figure,) = dose.draw(study(tmp_path), X | {"arms": ("default", "nu_*"), "linear": True, "lines": {"a": ("*",)}})
+    data = pd.read_csv(figure.paths["csv"])
+    first, second = data[(data["kind"] == "run") & (data["arm"] == "default")]["x_drawn"]
+    assert first < 0.3 < second
+    assert (first + second) / 2 == pytest.approx(0.3)
+
+
+def test_a_panel_where_every_run_was_censored_says_so_and_has_no_ticks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def save(figure: Figure, *_: object) -> None:
+        said.append(([text.get_text() for text in figure.axes[0].texts], list(figure.axes[0].get_xticks())))
+
+    monkeypatch.setattr(style, "save", save)
+    for value in (0.0, -1.5):
+        bars.draw(study(tmp_path, "steps_to", value), {"metric": "steps_to"})
+    assert said[0] == (["no run got there\nwithin its budget"], [])
+    assert said[1][0] == []

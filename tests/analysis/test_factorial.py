@@ -94,3 +94,12 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     data = data_of(found)
     assert all(math.isnan(low) for low in data.loc[data["kind"] == "mean", "low"])
     assert factorial.ALL not in set(data["task"])
+
+
+def test_the_panel_of_all_tasks_has_the_estimate_of_the_verdicts(tmp_path: Path) -> None:
+    data = data_of(study(tmp_path))
+    row = data[(data["task"] == factorial.ALL) & (data["kind"] == "mean") & (data["effect"] == "UAE")].iloc[0]
+    d = np.array([[5.0, 10.0], [6.0, 12.0], [7.0, 14.0]])  # seeds x tasks
+    expected = stats.difference(d, 0.05)
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((expected.value, expected.low, expected.high))
+    assert row["value"] != pytest.approx(d.mean())

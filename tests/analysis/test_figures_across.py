@@ -1,5 +1,6 @@
 """Figures across tasks: aggregates, performance profiles, probabilities of improvement."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,30 @@ def test_one_run_per_task_has_values_and_no_intervals(tmp_path: Path) -> None:
         rows = data(draw(single, AUC)).query("kind != 'run'")
         assert rows["low"].isna().all()
         assert rows["value"].notna().all()
+
+
+def test_a_task_that_only_one_arm_plays_is_named_whether_measured_or_not(tmp_path: Path) -> None:
+    whole = study(tmp_path)
+    alone = whole.scored["arm"].eq("ppo") | whole.scored["task"].eq("CartPole-v1")
+    scored = whole.scored[alone].reset_index(drop=True)
+    (figure,) = improvement.draw(dataclasses.replace(whole, scored=scored), AUC)
+    assert "Left out, not all arms planned: Acrobot-v1." in figure.caption
+    assert "All 12 planned runs of these arms and tasks are in it." in figure.caption
+
+
+def test_of_two_tasks_the_median_is_not_shown_beside_the_mean(tmp_path: Path) -> None:
+    (figure,) = aggregates.draw(study(tmp_path), AUC)
+    assert "median" not in set(pd.read_csv(figure.paths["csv"])["kind"])
+    three = made.make_study(
+        tmp_path, ["ppo", "da_full"], TASKS | {"MountainCar-v0": "classic"}, 3, lambda cell: {"auc": 1.0 + cell[2]}
+    )
+    assert "median" in set(pd.read_csv(aggregates.draw(three, AUC)[0].paths["csv"])["kind"])
+
+
+def test_a_panel_of_profiles_has_few_arms_and_always_the_baseline() -> None:
+    arms = ["f111", *(f"a{i}" for i in range(10))]
+    found = profile.groups(arms, "f111")
+    assert all(len(group) <= profile.BANDS and group[0] == "f111" for group in found)
+    assert sorted(arm for group in found for arm in group[1:]) == sorted(arms[1:])
+    assert profile.groups(arms[:5], "f111") == [arms[:5]]
+    assert [len(group) for group in profile.groups(arms, None)] == [4, 4, 3]

@@ -174,3 +174,40 @@ def test_of_two_runs_of_one_seed_the_longer_is_kept_whole(tmp_path: Path) -> Non
         assert np.diff(curve["step"].to_numpy(float)) == pytest.approx(560_000)
     assert found.scores["score"].tolist() == [2.0, 2.0]
     assert found.notes == []  # the short runs are not in it
+
+
+def test_every_band_of_figure_2_holds_its_median_or_is_not_known() -> None:
+    raw = reported.read("dapo_paper_fig2_curves.csv")
+    for game, method in raw[["game", "method"]].drop_duplicates().itertuples(index=False):
+        curve = reported.dapo_curve(game, method, 1.0)
+        assert curve is not None
+        known = curve.dropna()
+        assert ((known["q25"] <= known["median"]) & (known["median"] <= known["q75"])).all()
+        assert curve["median"].notna().all()
+        assert set(curve.index) - set(known.index) <= {len(curve) - 1}  # but the very last point
+    assert not ((raw["q25"] <= raw["median"]) & (raw["median"] <= raw["q75"])).all()  # as digitised
+
+
+def test_swapped_quartiles_are_put_in_order_and_a_cut_band_is_left_out() -> None:
+    curve = reported.dapo_curve("Qbert", "PPO", 1.0)
+    assert curve is not None
+    assert curve[["q25", "q75"]].iloc[0].tolist() == [258.01, 445.8]
+    assert curve[["q25", "q75"]].iloc[-1].isna().all()
+
+
+def test_the_table_of_figure_2_has_the_last_band_and_says_where_it_is(tmp_path: Path) -> None:
+    (figure,) = figures.draw("dapo", 2, None, tmp_path)
+    assert "| Qbert | paper | PPO | 5 | 4.63 | 26,862 | [25,806, 31,578] at 4.6 h |" in figure.paths["md"].read_text()
+    assert "the quartiles of the last point with one" in figure.caption
+
+
+def test_a_mark_beyond_the_axis_of_figure_1_is_named(tmp_path: Path) -> None:
+    assert "beyond the axis, their numbers at the right: Qbert." in figures.draw("dapo", 1, None, tmp_path)[0].caption
+    (found,) = (figures.draw_figure(1, ours({"PPO": 1.4, "PPO+DA": 51.4}), tmp_path),)
+    assert "at the right: Qbert, DoubleDunk." in found.caption  # 50 / 20
+
+
+def test_no_table_has_a_negative_zero(tmp_path: Path) -> None:
+    (figure,) = figures.draw("dapo", 3, None, tmp_path)
+    assert "| -0 |" not in figure.paths["md"].read_text()
+    assert (figures.recomputed(GAMES, 3).round(1) == 0).any()
