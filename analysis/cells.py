@@ -122,6 +122,7 @@ def claim_tasks(claim: Claim, plan: Plan) -> list[str]:
 
 
 def unit_name(how: str, tasks: list[str], metric_unit: str) -> str:
+    """What a number on these tasks is in. Args: how: as from `units`; metric_unit: of the raw metric."""
     games = [task in reported.human_random() for task in tasks]
     task = (
         "human-normalised"
