@@ -115,8 +115,8 @@ def test_without_games_the_exact_return_chooses(tmp_path: Path) -> None:
     content = synth.make_plan(["ppo", "da_full"], ["chain"], 5, claims, tuning_seeds=TUNING)
     synth.write_plan(tmp_path, content)
     for run in content["runs"]:
-        value = 0.75 if run["arm"] == "da_full" else 0.25
-        synth.write_run(tmp_path, run, [], metrics={"exact_return": [0.0, value + 0.001 * run["seed"]]})
+        value, apart = (0.75, 0.001) if run["arm"] == "da_full" else (0.25, 0.002)
+        synth.write_run(tmp_path, run, [], metrics={"exact_return": [0.0, value + apart * run["seed"]]})
     (v,) = analyse(tmp_path, "multi_step", "gpu").verdicts
     assert v.chosen["best()"] == {"chain": "da_full"}
     assert v.verdict == "supported"
