@@ -63,9 +63,10 @@ class Cells:
 
     def combined(self, sides: list[np.ndarray]) -> np.ndarray:
         """Sum of the sides with their signs."""
-        total: np.ndarray = sum(
-            (sign * side for sign, side in zip(self.signs, sides, strict=True)), np.zeros(sides[0].shape)
-        )
+        with np.errstate(invalid="ignore"):  # a difference of infinities is no number, as a lost one
+            total: np.ndarray = sum(
+                (sign * side for sign, side in zip(self.signs, sides, strict=True)), np.zeros(sides[0].shape)
+            )
         return total
 
     def beyond(self) -> tuple[int, int, list[str]]:

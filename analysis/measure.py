@@ -68,7 +68,7 @@ def _task_rows(cells: Cells, alpha: float) -> list[dict[str, Any]]:
     for j, task in enumerate(cells.tasks):
         a, b = (half[:, j] for half in cells.halves())
         both = np.isfinite(a) & np.isfinite(b)
-        d = (a - b)[both]
+        d = a[both] - b[both]
         estimate = stats.student_t(d, alpha) if len(d) >= 2 else None
         rows.append(
             {

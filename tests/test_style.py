@@ -35,3 +35,8 @@ def test_files_stay_short(path):
 @pytest.mark.parametrize("path", sorted(ROOT.glob("conf/**/*.yaml")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_configuration_names_no_target(path):
     assert "_target_" not in path.read_text()
+
+
+def test_no_two_test_files_share_a_name():
+    names = [path.name for path in ROOT.glob("tests/**/test_*.py")]  # pytest would import the first for both
+    assert sorted(names) == sorted(set(names))
