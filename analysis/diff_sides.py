@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import math
-import subprocess
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,8 @@ from analysis.measure import Verdict
 from analysis.plan import archive_folder, is_archive, planned, read_plan
 from analysis.scores import METRICS
 from analysis.study import Study, judge_store
+from bench.checkout import git
 from bench.errors import UserError
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -71,18 +69,11 @@ def said_now(verdict: Verdict) -> Said:
     return Said(verdict.verdict, verdict.estimate, low_high, verdict.n)
 
 
-def _git(*arguments: str) -> bytes | None:
-    try:
-        return subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def _commit(name: str) -> str | None:
     """The commit that a name means in the project; None where it means none."""
     if name.startswith("-"):
         return None
-    found = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    found = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     return found.decode().strip() if found else None
 
 
@@ -96,7 +87,7 @@ def resolve(name: str, into: Path) -> Side:
         return Side(name, folder, f"{name} ({'packed results' if is_archive(folder) else 'a store'}){also}")
     if commit is None:
         raise UserError(f"{name} is neither a folder nor a revision of this project")
-    packed = _git("archive", commit, "results")
+    packed = git("archive", commit, "results")
     if packed is None:
         raise UserError(f"revision {name} ({commit[:12]}) has no results/")
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:

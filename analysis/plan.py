@@ -82,6 +82,7 @@ class Plan:
     reference_config: dict[str, Any]  # arm -> algo and env of the reported experiment
     tuning_seeds: int = 0  # the first seeds, on which best(...) and tuned(...) choose
     registrations: dict[str, str] = field(default_factory=dict)  # claim id -> registered | exploratory
+    stamps: dict[str, str] = field(default_factory=dict)  # registered claim -> the beginning of its hash, and when
     looks: tuple[int, ...] = ()  # seeds=auto: judged seeds at which claims are looked at; () = once, at the end
     most_seeds: dict[tuple[str, str], int] = field(default_factory=dict)  # seeds=auto: (arm, task) -> of those at most
 
@@ -185,6 +186,7 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
         reference_config=raw.get("reference_config") or {},
         tuning_seeds=int(check.get("tuning_seeds", 0)),
         registrations=registrations,
+        stamps=registration.stamps(raw, registrations),
         looks=tuple(raw.get("looks", ())),
         most_seeds={(run.arm, run.task): most[name] for run in runs if (name := cell(run.arm, run.task)) in most},
     )

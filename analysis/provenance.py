@@ -11,9 +11,7 @@ import importlib.metadata
 import io
 import json
 import platform
-import subprocess
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ import pandas as pd
 
 from analysis.archive import pack_configs, pack_manifests, read_json
 from analysis.load import KEY, RunKey, run_records
+from bench.checkout import git_once
 from bench.errors import UserError
 from bench.files import write_atomically
 
@@ -33,21 +32,11 @@ FORMATS = ("png", "svg", "pdf", "csv", "md", "tex")  # what a figure or a table 
 DRAWING = ("matplotlib", "numpy", "pandas", "scipy", "statsmodels")
 COLUMNS = (*KEY, "state", "in_figure", "hash", "params_sha256", "run_dir")
 HELD = ("figure", "drawn_by", "root", "csv_sha256", "checks")
-PROJECT = Path(__file__).resolve().parent.parent
-
-
-@cache
-def git(*arguments: str) -> bytes | None:
-    """Output of git in the project's folder, or None where it refuses or there is no checkout."""
-    try:
-        return subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def drawn_by() -> dict[str, Any]:
     """The project's commit, the hash of what was changed since, and the versions of the libraries that draw."""
-    commit, changes = git("rev-parse", "HEAD"), git("diff", "HEAD", "--", "analysis", "bench")
+    commit, changes = git_once("rev-parse", "HEAD"), git_once("diff", "HEAD", "--", "analysis", "bench")
     versions = {name: importlib.metadata.version(name) for name in DRAWING}
     return {
         "commit": commit.decode().strip() if commit else None,

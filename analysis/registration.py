@@ -47,6 +47,19 @@ def claims_of(plan: Content) -> tuple[list[Content], dict[str, str]]:
     return claims, states
 
 
+def stamps(plan: Content, states: dict[str, str]) -> dict[str, str]:
+    """Registered claim -> the beginning of its hash and its time.
+
+    Args: plan: content of a plan file; states: as from `read`.
+    """
+    entries = (plan.get("registered") or {}).get("claims", {})
+    return {
+        name: f"sha256 {entries[name]['sha256'][:12]}, {entries[name]['at']}"
+        for name, state in states.items()
+        if state == REGISTERED
+    }
+
+
 def require_all_seeds(plan: Content, where: str) -> None:
     """Refuse a list of runs from which some were taken out.
 

@@ -7,11 +7,9 @@ from fnmatch import fnmatch
 
 import pandas as pd
 
-from analysis.archive import read_json
 from analysis.cells import claim_tasks, named_arms
 from analysis.measure import Verdict
-from analysis.plan import Claim, archive_folder, is_archive
-from analysis.registration import REGISTERED
+from analysis.plan import Claim
 from analysis.scores import METRICS
 from analysis.study import Study
 from analysis.words import contrast_text, number
@@ -133,18 +131,6 @@ def is_tested(verdict: Verdict) -> bool:
     return verdict.p is not None and verdict.p < 1.0 and verdict.direction != "every_below"
 
 
-def stamps(study: Study) -> dict[str, str]:
-    """Registered claim -> the beginning of its hash and the time, as its plan file says them."""
-    plan = study.plan
-    registered = [name for name, state in plan.registrations.items() if state == REGISTERED]
-    if not registered:
-        return {}
-    packed, stored = archive_folder(study.root, plan.name, plan.scale) / "plan.json", study.root / "checks" / plan.name
-    path = packed if is_archive(study.root) else stored / f"{plan.scale}.json"
-    entries = read_json(path, ("registered",))["registered"]["claims"]
-    return {name: f"sha256 {entries[name]['sha256'][:12]}, {entries[name]['at']}" for name in registered}
-
-
 def _zone(verdict: Verdict) -> tuple[float, float]:
     """The values that the claim holds for."""
     margin = verdict.margin
@@ -248,7 +234,7 @@ def _card(study: Study, claim: Claim, verdict: Verdict, figures: list[Behind], f
 
 def cards(study: Study, figures: list[Behind]) -> list[Card]:
     """A card per verdict. Args: figures: of the check."""
-    claims, frozen = {claim.id: claim for claim in study.plan.claims}, stamps(study)
+    claims, stamps = {claim.id: claim for claim in study.plan.claims}, study.plan.stamps
     return [
-        _card(study, claims[verdict.id], verdict, figures, frozen.get(verdict.id, "")) for verdict in study.verdicts
+        _card(study, claims[verdict.id], verdict, figures, stamps.get(verdict.id, "")) for verdict in study.verdicts
     ]

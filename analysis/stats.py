@@ -71,6 +71,16 @@ def median(x: np.ndarray) -> float:
     return float(np.median(x))
 
 
+def _by_t(centre: float, error: float, freedom: int, alpha: float) -> tuple[float, float, Callable[[float], float]]:
+    """centre +- t error, and the two-sided p value against a margin: 1 without any error, which tells nothing apart."""
+    half = float(sp.t.ppf(1 - alpha / 2, freedom)) * error
+
+    def p_value(margin: float) -> float:
+        return 1.0 if error == 0 else float(2 * sp.t.sf(abs(centre - margin) / error, freedom))
+
+    return centre - half, centre + half, p_value
+
+
 def student_t(x: np.ndarray, alpha: float = 0.05) -> Estimate:
     """Mean of one task's runs (or paired differences) with Student's t: mean +- t s / sqrt(n).
 
@@ -79,14 +89,8 @@ def student_t(x: np.ndarray, alpha: float = 0.05) -> Estimate:
     x = _checked(x)
     value, sd, n = float(x.mean()), float(x.std(ddof=1)), len(x)
     sd = 0.0 if _is_alike(x, sd) else sd
-    half = float(sp.t.ppf(1 - alpha / 2, n - 1)) * sd / math.sqrt(n)
-
-    def p_value(margin: float) -> float:
-        if sd == 0:  # nothing to tell a difference by
-            return 1.0
-        return float(2 * sp.t.sf(abs(value - margin) / (sd / math.sqrt(n)), n - 1))
-
-    return Estimate(value, value - half, value + half, n, sd, "Student-t", p_value)
+    low, high, p_value = _by_t(value, sd / math.sqrt(n), n - 1, alpha)
+    return Estimate(value, low, high, n, sd, "Student-t", p_value)
 
 
 def paired(a: np.ndarray, b: np.ndarray, alpha: float = 0.05) -> Estimate:
@@ -135,15 +139,9 @@ def iqm_estimate(x: np.ndarray, alpha: float = 0.05, reps: int = JUDGED_REPS, se
     x = _checked(x)
     error, freedom = joint_iqm_error(x, reps, seed) * (1 + 2 / math.sqrt(2 * reps)), len(x) - 1
     error, value = 0.0 if _is_alike(x, error) else error, iqm(x)
-    half = float(sp.t.ppf(1 - alpha / 2, freedom)) * error
-
-    def p_value(margin: float) -> float:
-        if error == 0:  # nothing to tell a difference by
-            return 1.0
-        return float(2 * sp.t.sf(abs(value - margin) / error, freedom))
-
+    low, high, p_value = _by_t(value, error, freedom, alpha)
     kind = "Student-t of the IQM, bootstrap of whole seeds"
-    return Estimate(value, value - half, value + half, len(x), error * math.sqrt(len(x)), kind, p_value)
+    return Estimate(value, low, high, len(x), error * math.sqrt(len(x)), kind, p_value)
 
 
 def binary_difference(d: np.ndarray, arms: int, alpha: float) -> Estimate:
@@ -159,17 +157,8 @@ def binary_difference(d: np.ndarray, arms: int, alpha: float) -> Estimate:
     total = weights.sum()
     centre = float((weights * values).sum() / total)
     sd = math.sqrt(float((weights * (values - centre) ** 2).sum() / total))
-    error, freedom = sd / math.sqrt(total), len(per_seed) - 1
-    half = float(sp.t.ppf(1 - alpha / 2, freedom)) * error
-    return Estimate(
-        mean(per_seed),
-        centre - half,
-        centre + half,
-        len(per_seed),
-        sd,
-        "adjusted Student-t of a share",
-        lambda margin: float(2 * sp.t.sf(abs(centre - margin) / error, freedom)),
-    )
+    low, high, p_value = _by_t(centre, sd / math.sqrt(total), len(per_seed) - 1, alpha)
+    return Estimate(mean(per_seed), low, high, len(per_seed), sd, "adjusted Student-t of a share", p_value)
 
 
 def difference(d: np.ndarray, alpha: float, reps: int = JUDGED_REPS, seed: int = 0) -> Estimate:
@@ -250,14 +239,8 @@ def prediction_interval(ours: np.ndarray, theirs: float, n_theirs: int, alpha: f
     ours = _checked(ours)
     value, sd, n = float(ours.mean()) - theirs, float(ours.std(ddof=1)), len(ours)
     scale = sd * math.sqrt(1 / n + 1 / n_theirs)
-    half = float(sp.t.ppf(1 - alpha / 2, n - 1)) * scale
-
-    def p_value(margin: float) -> float:
-        if scale == 0:
-            return 1.0
-        return float(2 * sp.t.sf(abs(value - margin) / scale, n - 1))
-
-    return Estimate(value, value - half, value + half, n, sd, "prediction interval", p_value)
+    low, high, p_value = _by_t(value, scale, n - 1, alpha)
+    return Estimate(value, low, high, n, sd, "prediction interval", p_value)
 
 
 def impute_worst(x: np.ndarray, fill: np.ndarray) -> np.ndarray:

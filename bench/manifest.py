@@ -5,15 +5,14 @@ import importlib.metadata
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.checkout import git_once
 from bench.config import RunConfig
 from bench.identity import rom_sha256
 from bench.machine import cpu
@@ -21,16 +20,6 @@ from bench.machine import cpu
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "mujoco", "hydra-core", "omegaconf", "pandas")
 # What decides what a score means beside the configuration: another version of these is another protocol.
 SIMULATORS = {"dmc": ("dm-control", "mujoco"), "mujoco": ("gymnasium", "mujoco")}
-ROOT = Path(__file__).resolve().parent.parent
-
-
-@cache
-def _git(*arguments: str) -> bytes | None:
-    """Output of git in the project's folder, or None where it is no git checkout."""
-    try:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _simulators(config: RunConfig) -> dict[str, dict[str, str]]:
@@ -50,7 +39,7 @@ def determinism(config: RunConfig) -> str:
 
 def collect(config: RunConfig) -> dict[str, Any]:
     """The manifest at the start of a run. Commit and diff are null outside a git checkout."""
-    commit, diff = _git("rev-parse", "HEAD"), _git("diff", "HEAD")
+    commit, diff = git_once("rev-parse", "HEAD"), git_once("diff", "HEAD")
     return {
         "commit": commit.decode().strip() if commit else None,
         "dirty_sha256": hashlib.sha256(diff).hexdigest() if diff else None,

@@ -5,13 +5,12 @@ Pure but for `origin`: contents of plan files in, the value of their key `regist
 
 import hashlib
 import json
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.checkout import git
+
 LATER = ("paper", "section", "pairing", "protocol")  # keys of a claim that plans once lacked
 Content = dict[str, Any]
 
@@ -40,21 +39,13 @@ def seeds_of(runs: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def _git(*arguments: str) -> str | None:
-    try:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 def origin() -> Content:
     """When and from which code something is registered. Commit and dirty are null outside a git checkout."""
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
+        "commit": commit.decode().strip() if commit else None,
+        "dirty": None if changes is None else bool(changes.strip()),
     }
 
 

@@ -93,16 +93,7 @@ def _in_words(axes: Axes, data: pd.DataFrame, metric: str) -> None:
 
 def bars_table(data: pd.DataFrame) -> pd.DataFrame:
     """A row per bar."""
-    means = data[data["kind"] == "mean"]
-    return pd.DataFrame(
-        {
-            "task": means["task"],
-            "arm": means["label"],
-            "n": [f"{n:.0f} of {planned:.0f}" for n, planned in zip(means["n"], means["planned"], strict=True)],
-            "mean": means["value"],
-            "95 % interval": list(map(summary.interval, means["low"], means["high"])),
-        }
-    )
+    return summary.of_means(data, {"task": "task", "arm": "label"}, "mean")
 
 
 def _caption(study: Study, rows: pd.DataFrame, options: dict[str, Any], absent: str) -> str:

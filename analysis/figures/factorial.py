@@ -101,16 +101,7 @@ def _panel(axes: Axes, data: pd.DataFrame, title: str) -> None:
 
 def factorial_table(data: pd.DataFrame) -> pd.DataFrame:
     """A row per task and effect."""
-    means = data[data["kind"] == "mean"]
-    return pd.DataFrame(
-        {
-            "task": means["task"],
-            "effect": means["effect"],
-            "n": [f"{n:.0f} of {planned:.0f}" for n, planned in zip(means["n"], means["planned"], strict=True)],
-            "difference": means["value"],
-            "95 % interval": list(map(summary.interval, means["low"], means["high"])),
-        }
-    )
+    return summary.of_means(data, {"task": "task", "effect": "effect"}, "difference")
 
 
 def draw(study: Study, options: dict[str, Any]) -> list[Drawn]:

@@ -41,6 +41,22 @@ def interval(low: float, high: float) -> str:
     )
 
 
+def of_means(data: pd.DataFrame, names: dict[str, str], value: str) -> pd.DataFrame:
+    """A row per mean of a figure's data.
+
+    Args: names: heading -> column that says what the mean is of; value: heading of the mean.
+    """
+    means = data[data["kind"] == "mean"]
+    return pd.DataFrame(
+        {heading: means[column] for heading, column in names.items()}
+        | {
+            "n": [f"{n:.0f} of {planned:.0f}" for n, planned in zip(means["n"], means["planned"], strict=True)],
+            value: means["value"],
+            "95 % interval": list(map(interval, means["low"], means["high"])),
+        }
+    )
+
+
 def texts(table: pd.DataFrame) -> list[list[str]]:
     """The rows of a table as text."""
     return [[_cell(value) for value in row] for row in table.itertuples(index=False, name=None)]

@@ -15,6 +15,7 @@ import synthetic as synth
 
 from analysis import __main__ as cli
 from analysis import diff, diff_sides
+from bench import checkout
 
 CAUSES = ("claim edited", "seeds added", "runs lost", "runs regained", "configuration", "code", "versions")
 CAUSES = (*CAUSES, "NOT REPRODUCIBLE", "records", "family", "analysis_code", "no cause")
@@ -252,7 +253,7 @@ def project(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (repo / "a").write_text("a")
     git(repo, "add", "a")
     git(repo, "commit", "-q", "-m", "two")
-    monkeypatch.setattr(diff_sides, "PROJECT", repo)
+    monkeypatch.setattr(checkout, "ROOT", repo)
     return repo
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import checkout as project_checkout
 from bench import manifest
 from bench.compose import compose, to_run_config
 from bench.envs import atari
@@ -31,14 +32,14 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("one\n")
     git("add", "file")
     git("commit", "-q", "-m", "one")
-    monkeypatch.setattr(manifest, "ROOT", tmp_path)
-    manifest._git.cache_clear()
+    monkeypatch.setattr(project_checkout, "ROOT", tmp_path)
+    project_checkout.git_once.cache_clear()
     yield tmp_path
-    manifest._git.cache_clear()
+    project_checkout.git_once.cache_clear()
 
 
 def collected(*overrides):
-    manifest._git.cache_clear()
+    project_checkout.git_once.cache_clear()
     return manifest.collect(config(*overrides))
 
 
@@ -83,9 +84,9 @@ def test_the_difference_of_a_dirty_checkout_has_a_hash_of_its_own(checkout):
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "ROOT", tmp_path)
+    monkeypatch.setattr(project_checkout, "ROOT", tmp_path)
     found = collected()
-    manifest._git.cache_clear()
+    project_checkout.git_once.cache_clear()
     assert found["commit"] is None
     assert found["dirty_sha256"] is None
 
