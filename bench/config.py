@@ -22,6 +22,7 @@ DAPO_NAMES = ("a2c", "dapo", "impala", "ppo")
 POLICY_LOSSES = ("inside", "outside", "unclipped", "actor_critic")
 ESTIMATORS = ("sampled", "exact", "matched_variance")
 SAMPLING = ("uniform", "once")
+PRECISIONS = ("fp32", "bf16")
 MOST_THREADS = 256  # more than any machine gains from; each takes memory, and thousands all of it
 
 
@@ -242,6 +243,7 @@ class RunConfig:
     steps: int  # agent steps to generate, all actors together, rounded down to whole steps of all of them
     threads: int  # CPU threads; 1 is bitwise repeatable
     device: str  # cpu | cuda
+    precision: str  # fp32 | bf16: of hidden layers; weights that are optimised, heads and losses stay fp32
     store: str  # folder of all runs
     checkpoint_minutes: float  # at least, between two checkpoints that the run can go on from
     run_dir: str | None  # null = named after the identity, inside the store
@@ -256,6 +258,7 @@ class RunConfig:
         require(self.checkpoint_minutes > 0, "checkpoint_minutes", self.checkpoint_minutes, "a number above 0")
         require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
+        require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
         self._check_actions()
         self._check_sizes()
         if isinstance(self.algo, DapoConfig):
@@ -302,6 +305,8 @@ class RunConfig:
 
     def _check_exact(self) -> None:
         """Programs on finite MDPs."""
+        exact = f"fp32 with algo={self.algo.name}, which computes exactly"
+        require(self.precision == "fp32", "precision", self.precision, exact)
         if isinstance(self.algo, UaeVarianceConfig):
             rows = len(self.algo.lambdas)
             require(self.steps == rows, "steps", self.steps, f"{rows}, one for each of algo.lambdas")

@@ -3,19 +3,25 @@
 import hashlib
 import math
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812, the field's name
 
+from bench.ops.images import to_channels_last
+from bench.ops.linear import linear, linear_tanh
+from bench.precision import full_precision
+
 FC = 512  # Mnih et al. 2015; Wang et al. 2019, appendix A.2
 LSTM = 256  # Wang et al. 2019, appendix A.2
 MLP = (64, 64)  # Schulman et al. 2017, section 6.1
 
+L = TypeVar("L", bound=nn.Module)
 State = tuple[Tensor, Tensor]  # LSTM's (h, c), each [B, LSTM]; [B, 0] without an LSTM
 
 
-def orthogonal(layer: nn.Module, gain: float, generator: torch.Generator) -> nn.Module:
+def orthogonal(layer: L, gain: float, generator: torch.Generator) -> L:
     """Orthogonal weights with the given gain, zero bias (Wang et al. 2019, released code utils.py:36-51)."""
     for name, parameter in layer.named_parameters():
         if "bias" in name:
@@ -34,15 +40,20 @@ class Pixels(nn.Module):
         super().__init__()
         layers = [nn.Conv2d(stack, 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3, 1)]
         convs = nn.Sequential(*(orthogonal(layer, math.sqrt(2), generator) for layer in layers))
-        self.convs = convs.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
+        self.convs: nn.Sequential = convs.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.fc = orthogonal(nn.Linear(64 * 7 * 7, FC), math.sqrt(2), generator)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Scale to [0, 1] and run the convolutions."""
-        x = obs.to(torch.float32, memory_format=torch.channels_last) / 255
-        for conv in self.convs:
-            x = F.relu(conv(x))
-        return F.relu(self.fc(x.flatten(1)))
+        first, *others = self.convs
+        assert isinstance(first, nn.Conv2d)
+        x = to_channels_last(obs, first.weight.dtype)
+        # The weights are scaled instead of the pixels, of which there are three thousand times as many.
+        x = F.relu_(F.conv2d(x, first.weight / 255, first.bias, stride=4))
+        for conv in others:
+            x = F.relu_(conv(x))
+        # Features in the order in which they lie: any other would be a copy.
+        return F.relu_(linear(x.permute(0, 2, 3, 1).flatten(1), self.fc.weight, self.fc.bias))
 
 
 class Vector(nn.Module):
@@ -52,15 +63,15 @@ class Vector(nn.Module):
 
     def __init__(self, inputs: int, generator: torch.Generator):
         super().__init__()
-        self.layers = nn.ModuleList(
-            orthogonal(nn.Linear(a, b), math.sqrt(2), generator) for a, b in pairwise([inputs, *MLP])
-        )
+        layers = [orthogonal(nn.Linear(a, b), math.sqrt(2), generator) for a, b in pairwise([inputs, *MLP])]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Run the layers."""
         x = obs
         for layer in self.layers:
-            x = torch.tanh(layer(x))
+            assert isinstance(layer, nn.Linear)
+            x = linear_tanh(x.to(layer.weight.dtype), layer.weight, layer.bias)
         return x
 
 
@@ -77,12 +88,13 @@ class Lstm(nn.Module):
 
     def forward(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """Run over the sequence. Returns the outputs `[T, B, 256]` and the state after the last step."""
-        gates_in = self.inputs(x)
-        keep = (~start).to(x.dtype).unsqueeze(-1)
+        weight = self.recurrent.weight
+        gates_in = linear(x, self.inputs.weight, self.inputs.bias).float()
+        keep = (~start).to(gates_in.dtype).unsqueeze(-1)
         h, c = state
         outputs = []
         for t in range(len(x)):
-            i, f, g, o = (gates_in[t] + self.recurrent(h * keep[t])).chunk(4, dim=-1)
+            i, f, g, o = (gates_in[t] + linear((h * keep[t]).to(weight.dtype), weight)).chunk(4, dim=-1)
             c = torch.sigmoid(f) * (c * keep[t]) + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
             outputs.append(h)
@@ -103,8 +115,8 @@ class ActorCritic(nn.Module):
         self.trunk = trunk
         self.lstm = Lstm(trunk.size, generator) if recurrent else None
         width = LSTM if recurrent else trunk.size
-        self.policy = orthogonal(nn.Linear(width, num_actions), 0.01, generator)
-        self.value = orthogonal(nn.Linear(width, 1), 1.0, generator)
+        self.policy = full_precision(orthogonal(nn.Linear(width, num_actions), 0.01, generator))
+        self.value = full_precision(orthogonal(nn.Linear(width, 1), 1.0, generator))
 
     def initial_state(self, batch: int, device: torch.device | str = "cpu") -> State:
         """Zero state for `batch` sequences."""
@@ -125,6 +137,7 @@ class ActorCritic(nn.Module):
         x = self.trunk(obs.flatten(0, 1)).unflatten(0, (steps, batch))
         if self.lstm is not None:
             x, state = self.lstm(x, state, start)
+        x = x.float()  # the heads' precision, whatever that of the layers before
         return self.policy(x), self.value(x).squeeze(-1), state
 
 

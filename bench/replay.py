@@ -11,7 +11,8 @@ class RolloutReplay:
     """A ring of steps per actor, from which roll-outs of consecutive steps are drawn.
 
     Every field is a tensor `[time, actors, ...]`. Roll-outs may begin at any step and cross episodes (the fields
-    carry the boundaries), but never the place where the newest step meets the oldest.
+    carry the boundaries), but never the place where the newest step meets the oldest. A field lies where its first
+    chunk lay.
     Steps near the two ends lie in fewer windows and are drawn less (0.4 % of them in the paper's setting).
     Source: Wang et al. 2019, Table 1 and appendix A.3.
 
@@ -33,9 +34,7 @@ class RolloutReplay:
         if steps > self.capacity:
             raise ValueError(f"a chunk of {steps} steps does not fit a replay of {self.capacity}")
         if not self.fields:
-            self.fields = {
-                name: torch.empty((self.capacity, *value.shape[1:]), dtype=value.dtype) for name, value in chunk.items()
-            }
+            self.fields = {name: value.new_empty((self.capacity, *value.shape[1:])) for name, value in chunk.items()}
         first = min(steps, self.capacity - self.next)
         for name, value in chunk.items():
             self.fields[name][self.next : self.next + first] = value[:first]
@@ -90,7 +89,13 @@ class RolloutReplay:
         oldest = self.next - self.size
         time = (oldest + offset + torch.arange(length).unsqueeze(1)) % self.capacity
         index = time * self.num_envs + actor
-        return {name: field.flatten(0, 1)[index[0] if name in heads else index] for name, field in self.fields.items()}
+        taken = {}
+        for name, field in self.fields.items():
+            at = (index[0] if name in heads else index).to(field.device)
+            # index_select copies rows; indexing by a tensor of numbers would go byte by byte through small types
+            rows = field.flatten(0, 1).index_select(0, at.flatten())
+            taken[name] = rows.view(*at.shape, *field.shape[2:])
+        return taken
 
     def state_dict(self) -> dict[str, Any]:
         """The steps held, `[size, actors, ...]` a field, and where the ring stands."""
@@ -108,5 +113,5 @@ class RolloutReplay:
         self.size, self.next = state["size"], state["next"]
         self.fields = {}
         for name, held in state["fields"].items():
-            self.fields[name] = torch.empty((self.capacity, *held.shape[1:]), dtype=held.dtype)
+            self.fields[name] = held.new_empty((self.capacity, *held.shape[1:]))
             self.fields[name][: self.size] = held

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from bench import algos, envs, exact, seeding
+from bench import algos, envs, exact, memory, seeding
 from bench.config import DapoConfig, RunConfig
 from bench.coverage import Coverage
 from bench.env_config import ContinuousConfig
@@ -57,6 +57,7 @@ class Session(Protocol):
 def make(config: RunConfig) -> Session:
     """The session of a run, for whose threads it settles the process."""
     torch.set_num_threads(config.threads)
+    memory.keep_freed()
     torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree
     return Computation(config) if config.algo.name in exact.PROGRAMS else Training(config)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bench.config import DapoConfig
 from bench.envs.base import Step
+from bench.frames import Frames
 from bench.keeping import Kept, Rows
 from bench.loop import is_boundary
 from bench.nets import ActorCritic
@@ -33,10 +34,25 @@ HEADS = ("h", "c")  # fields that a roll-out needs at its first step only
 class Actor(Kept):
     """Acts for a batch of environments with a network that somebody else may train between two chunks."""
 
-    KEPT = ("state", "steps", "following")  # network and generator are the owner's
+    KEPT = ("state", "steps", "following")  # network, generator and frames are the owner's
 
-    def __init__(self, net: ActorCritic, config: DapoConfig, num_envs: int, generator: torch.Generator):
+    def __init__(
+        self,
+        net: ActorCritic,
+        config: DapoConfig,
+        num_envs: int,
+        generator: torch.Generator,
+        frames: Frames | None = None,
+    ):
+        """Set up.
+
+        Args:
+            net: acts, wherever its parameters lie.
+            frames: where the frames of observations are kept, whose numbers stand in the chunk instead; None: the
+                chunk holds the observations.
+        """
         self.net, self.config, self.num_envs, self.generator = net, config, num_envs, generator
+        self.frames = frames
         self.device = next(net.parameters()).device
         self.state = net.initial_state(num_envs, self.device)
         self.steps = Rows()  # of the chunk being generated, [actors, ...] each
@@ -45,27 +61,27 @@ class Actor(Kept):
     @torch.no_grad()
     def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
         """Sample an action per environment and keep what the learner will need."""
-        x, began = torch.from_numpy(obs), torch.from_numpy(start)
+        kept = self.frames.push(obs) if self.frames else torch.from_numpy(obs)
+        x, began = self._see(obs), torch.from_numpy(start).to(self.device)
         h, c = self.state
-        logits, value, self.state = self.net(
-            x.to(self.device).unsqueeze(0), self.state, began.to(self.device).unsqueeze(0)
-        )
+        logits, value, self.state = self.net(x.unsqueeze(0), self.state, began.unsqueeze(0))
         if self.config.released.late_state:
             h, c = self.state  # G3
         elif self.config.released.unmarked_starts:
-            keep = ~began.to(self.device).unsqueeze(1)
+            keep = ~began.unsqueeze(1)
             h, c = h * keep, c * keep  # G6
-        log_p = logits[0].log_softmax(-1).cpu()
-        action = torch.multinomial(log_p.exp(), 1, generator=self.generator)
+        log_p = logits[0].log_softmax(-1)
+        action = torch.multinomial(log_p.exp().cpu(), 1, generator=self.generator)
+        chosen = action.to(self.device)
         self.steps.append(
             {
-                "obs": x,
-                "action": action[:, 0],
-                "log_mu": log_p.gather(1, action)[:, 0],  # G1
-                "v": value[0].cpu(),
+                "obs": kept,
+                "action": chosen[:, 0],
+                "log_mu": log_p.gather(1, chosen)[:, 0],  # G1
+                "v": value[0],
                 "start": began,
-                "h": h.cpu(),
-                "c": c.cpu(),
+                "h": h,
+                "c": c,
             }
         )
         return action[:, 0].numpy()
@@ -74,7 +90,7 @@ class Actor(Kept):
         """Add what the last action led to."""
         raw = reward = torch.from_numpy(step.reward)
         if step.truncated.any():
-            last = self._value(torch.from_numpy(step.final_obs), torch.zeros(self.num_envs, dtype=torch.bool))
+            last = self._value(step.final_obs, np.zeros(self.num_envs, dtype=bool)).cpu()
             reward = raw + self.config.gamma * last * torch.from_numpy(step.truncated)  # G4
         boundary = torch.from_numpy(is_boundary(step))
         discount = self.config.gamma * (~boundary).float()
@@ -85,11 +101,11 @@ class Actor(Kept):
 
     @torch.no_grad()
     def take(self) -> Batch:
-        """The chunk, `[steps, actors, ...]`, with the stored return of each step; begins the next one."""
-        chunk = self.steps.columns()
+        """The chunk on the network's device, `[steps, actors, ...]`, with each step's return; begins the next one."""
+        chunk = {name: column.to(self.device) for name, column in self.steps.columns().items()}
         self.steps.clear()
-        v = chunk.pop("v")
-        v_next = torch.cat([v[1:], self._value(self.following["obs"], self.following["start"]).unsqueeze(0)])
+        v, following = chunk.pop("v"), {name: value.numpy() for name, value in self.following.items()}
+        v_next = torch.cat([v[1:], self._value(following["obs"], following["start"]).unsqueeze(0)])
         chunk["ret"] = td_lambda(chunk["r"], chunk["discount"], v_next, lam=self.config.lam)  # G2
         if self.config.released.unmarked_starts:
             chunk["r"] = chunk["raw"]  # G6
@@ -98,8 +114,12 @@ class Actor(Kept):
         return chunk
 
     @torch.no_grad()
-    def _value(self, obs: Tensor, start: Tensor) -> Tensor:
+    def _value(self, obs: np.ndarray, start: np.ndarray) -> Tensor:
         """Value of observations that follow the last step, from the present LSTM state. `[actors]`."""
-        _, value, _ = self.net(obs.to(self.device).unsqueeze(0), self.state, start.to(self.device).unsqueeze(0))
-        now: Tensor = value[0].cpu()
+        began = torch.from_numpy(start).to(self.device)
+        _, value, _ = self.net(self._see(obs).unsqueeze(0), self.state, began.unsqueeze(0))
+        now: Tensor = value[0]
         return now
+
+    def _see(self, obs: np.ndarray) -> Tensor:
+        return torch.from_numpy(obs).to(self.device)

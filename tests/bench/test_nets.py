@@ -136,7 +136,7 @@ def test_the_initial_state_is_zero() -> None:
 def by_hand(trunk: Pixels, x: Tensor) -> Tensor:
     for conv in trunk.convs:
         x = torch.relu(conv(x))
-    return torch.relu(trunk.fc(x.flatten(1)))
+    return torch.relu(trunk.fc(x.movedim(1, -1).flatten(1)))  # height, width, channels
 
 
 def test_frames_are_scaled_by_255() -> None:
