@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812, the field's name
 
 from bench.ops.images import to_channels_last
 from bench.ops.linear import linear, linear_tanh
+from bench.ops.lstm import lstm
 from bench.precision import full_precision
 
 FC = 512  # Mnih et al. 2015; Wang et al. 2019, appendix A.2
@@ -88,17 +89,9 @@ class Lstm(nn.Module):
 
     def forward(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """Run over the sequence. Returns the outputs `[T, B, 256]` and the state after the last step."""
-        weight = self.recurrent.weight
         gates_in = linear(x, self.inputs.weight, self.inputs.bias).float()
-        keep = (~start).to(gates_in.dtype).unsqueeze(-1)
-        h, c = state
-        outputs = []
-        for t in range(len(x)):
-            i, f, g, o = (gates_in[t] + linear((h * keep[t]).to(weight.dtype), weight)).chunk(4, dim=-1)
-            c = torch.sigmoid(f) * (c * keep[t]) + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-            outputs.append(h)
-        return torch.stack(outputs), (h, c)
+        outputs, h, c = lstm(gates_in, *state, start, self.recurrent.weight)
+        return outputs, (h, c)
 
 
 class ActorCritic(nn.Module):

@@ -3,7 +3,7 @@
 PyTorch multiplies float32 matrices on a CPU with MKL, which on processors other than Intel's leaves half of AVX-512
 unused; oneDNN, which PyTorch has for convolutions, does not. It also applies tanh in the same pass, where PyTorch's own
 float32 tanh takes half as long as the product before it (docs/performance.md). Its kernel is reached by the operator
-that PyTorch's compiler emits for it. Elsewhere, and for few rows, these are PyTorch's own functions.
+that PyTorch's compiler emits for it. Elsewhere, and for small products, these are PyTorch's own functions.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812, the field's name
 
-FEWEST = 16  # rows; with fewer the call costs more than the product
+WORTH = 2**20  # multiplications; with fewer the call costs more than it gains
 
 
 @cache
@@ -25,12 +25,13 @@ def _onednn() -> Any:
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
-def _suits(a: Tensor, b: Tensor) -> bool:
+def _faster(x: Tensor, weight: Tensor, *dtypes: torch.dtype) -> bool:
+    """True where oneDNN's kernel is worth its call. Args: weight: `[m, n]`."""
     return (
-        a.dtype == b.dtype
-        and a.dtype in (torch.float32, torch.bfloat16)
-        and a.device.type == "cpu"
-        and a.numel() >= FEWEST * a.shape[-1]
+        x.dtype == weight.dtype
+        and x.dtype in dtypes
+        and x.device.type == "cpu"
+        and x.numel() * len(weight) >= WORTH
         and _onednn() is not None
     )
 
@@ -44,7 +45,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         `[..., m]`.
     """
-    if not _suits(a, b):
+    if not _faster(a, b.t(), torch.float32):
         return a @ b
     product: Tensor = _Linear.apply(a.reshape(-1, a.shape[-1]), b.t(), None)  # type: ignore[no-untyped-call]
     return product.view(*a.shape[:-1], b.shape[1])
@@ -60,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         `[..., m]`.
     """
-    if not _suits(x, weight):
+    if not _faster(x, weight, torch.float32):  # with bfloat16 PyTorch's own is oneDNN's
         return F.linear(x, weight, bias)
     out: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], len(weight))
@@ -68,7 +69,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear_tanh(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """tanh of `linear`, in one pass where that is faster. Arguments as there."""
-    if not _suits(x, weight):
+    if not _faster(x, weight, torch.float32, torch.bfloat16):
         return torch.tanh(F.linear(x, weight, bias))
     out: Tensor = _LinearTanh.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], len(weight))
