@@ -46,7 +46,7 @@ class Frames:
         follows = np.zeros(len(obs), dtype=bool) if seen is None else ~_differ(obs[:, :-1], seen[:, 1:])
         ids[follows, :-1] = self.ids[follows, 1:]
         ids[follows, -1] = self.next + torch.arange(int(follows.sum()))
-        new = [obs[follows, -1]]
+        new = [obs[:, -1] if follows.all() else obs[follows, -1]]
         for b in np.flatnonzero(~follows):
             if seen is None or not np.array_equal(obs[b], seen[b]):
                 anew = np.append(True, _differ(obs[b, 1:], obs[b, :-1]))  # a game may begin with one frame repeated

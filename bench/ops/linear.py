@@ -51,6 +51,14 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return product.view(*a.shape[:-1], b.shape[1])
 
 
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a b of two axes each, without gradient: for what has its gradient written out. Arguments as in `matmul`."""
+    if not _faster(a, b.t(), torch.float32):
+        return a @ b
+    out: Tensor = _onednn()(a, b.t(), None, "none", [], "")
+    return out
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight^T + bias, as `torch.nn.functional.linear`.
 

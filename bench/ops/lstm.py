@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.ops.linear import matmul
+from bench.ops.linear import product
 
 
 def lstm(gates_in: Tensor, h: Tensor, c: Tensor, start: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,7 +43,7 @@ class _Lstm(torch.autograd.Function):
             h, c = h * keep[t], c * keep[t]
             hs.append(h)
             cs.append(c)
-            gate = gates_in[t] + matmul(h.to(weight.dtype), transposed)
+            gate = gates_in[t] + product(h.to(weight.dtype), transposed)
             gate[:, : 2 * size].sigmoid_()
             gate[:, 2 * size : 3 * size].tanh_()
             gate[:, 3 * size :].sigmoid_()
@@ -73,7 +73,7 @@ class _Lstm(torch.autograd.Function):
             torch.mul(factors[t, :, :3], of_c.unsqueeze(1), out=of_gates[t, :, :3])
             torch.mul(factors[t, :, 3], of_h, out=of_gates[t, :, 3])
             of_c = of_c * back[t]
-            of_h = matmul(of_gates[t].flatten(1).to(weight.dtype), weight) * keep[t]
+            of_h = product(of_gates[t].flatten(1).to(weight.dtype), weight) * keep[t]
         flat = of_gates.flatten(2)
         low = flat.flatten(0, 1).to(weight.dtype)
-        return flat, of_h, of_c, None, matmul(low.t(), hs.flatten(0, 1).to(weight.dtype))
+        return flat, of_h, of_c, None, product(low.t(), hs.flatten(0, 1).to(weight.dtype))

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812, the field's name
 
 from bench.ops import linear as module
-from bench.ops.linear import WORTH, linear, linear_tanh, matmul
+from bench.ops.linear import WORTH, linear, linear_tanh, matmul, product
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
 LEADING = [(1,), (40,), (3, 40), (2, 3, 8)]
@@ -72,6 +72,9 @@ def test_second_derivatives(layer, tanh, leading):
 def test_matmul(leading):
     x, weight, _ = inputs(leading, torch.float32)
     close(matmul(x, weight.t()), x.double() @ weight.double().t(), torch.float32)
+    with torch.no_grad():
+        flat = x.reshape(-1, x.shape[-1])
+        close(product(flat, weight.t()), flat.double() @ weight.double().t(), torch.float32)
 
 
 @pytest.mark.usefixtures("kernel")
