@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,6 +12,12 @@ CELLS = 7  # pixels per side of a cell: an 84 x 84 frame becomes 12 x 12
 LEVELS = 16  # grey levels; the idea is Ecoffet et al. 2019 (11 x 8 cells, 8 levels), these numbers are ours
 DECIMALS = 1  # of a vector observation
 SLOTS = 2**24  # one byte each; 60 million distinct observations are still counted to 0.1 %
+
+
+@cache
+def _cells(side: int) -> np.ndarray:
+    """Which pixels of a side belong to which cell, `[cells, side]` of 0 and 1."""
+    return np.repeat(np.eye(side // CELLS, dtype=np.float32), CELLS, 1)
 
 
 class Coverage:
@@ -27,10 +34,9 @@ class Coverage:
     def add(self, obs: np.ndarray) -> None:
         """Count a batch. Args: obs: `[B, stack, 84, 84]` uint8 or `[B, d]` float."""
         if obs.ndim == 4:
-            frame = obs[:, -1]
-            size = frame.shape[-1] // CELLS
-            cells = frame.reshape(len(frame), size, CELLS, size, CELLS).mean((2, 4))
-            coarse = (cells * (LEVELS / 256)).astype(np.uint8)
+            cells = _cells(obs.shape[-1])
+            sums = cells @ obs[:, -1].astype(np.float32) @ cells.T  # of integers, exact
+            coarse = (sums.astype(np.uint16) // (CELLS * CELLS * 256 // LEVELS)).astype(np.uint8)
         else:
             coarse = np.round(obs, DECIMALS) + 0.0  # no negative zeros
         for row in coarse:
