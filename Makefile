@@ -13,7 +13,7 @@ CHECKS := $(subst $(space),$(comma),$(NAMES))
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-slow test-slurm test-browser rliable selftest faults lint check \
+.PHONY: help setup test test-slow test-slurm test-browser rliable selftest faults speed growth lint check \
 	reproduce-atari reproduce-mujoco reproduce report clean
 
 help: ## this list
@@ -56,6 +56,18 @@ faults: $(READY) ## kills, torn files, full disks and whatever else may happen; 
 	$(BIN)/python -m tests.faults --out $(or $(OUT),results/faults/campaign.md)
 	$(BIN)/python -m tests.faults.mutations --count 2000 --seed 0
 
+speed: $(READY) .venv-peers/.ready ## beside Stable-Baselines3 and the bare emulator, in turn (25 minutes, run nothing beside it); into results/speed
+	$(BIN)/python -m bench.speed $(if $(CONTEST),contest=$(CONTEST)) $(if $(ROUNDS),rounds=$(ROUNDS))
+
+growth: $(READY) ## what costs grow with: environments, seeds, batch, roll-out, steps, games, runs (15 minutes); into results/speed/growth
+	$(BIN)/python -m bench.speed.growth $(if $(AXIS),axis=$(AXIS)) $(if $(ROUNDS),rounds=$(ROUNDS))
+
+.venv-peers/.ready: constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		'stable-baselines3==2.9.2' torch ale-py opencv-python-headless 'gymnasium[mujoco]'
+	@touch $@
+
 lint: $(READY) ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -86,5 +98,5 @@ report: $(READY) ## verdicts, figures and one page, report.html, from what the s
 		$(if $(filter command% environment%,$(origin SCALE)),scale=$(SCALE))
 
 clean: ## remove the environment and caches; results in the store stay
-	rm -rf $(VENV) .venv-rliable .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-rliable .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,8 +8,10 @@ status).
 
 import io
 import json
-from collections.abc import Hashable
+import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import yaml
 
 from analysis.integrity import Twins, found_of, run_fault
 from analysis.plan import Plan, PlannedRun
+from analysis.reading import NUMBERS, read_alike
 from bench.errors import UserError
 
 STATES = ("done", "failed", "running", "missing")
@@ -31,10 +34,13 @@ CLOCKS = {
     "uae_variance": "lambdas",
 }
 AGENT_STEPS = "agent steps"
+TABLES = ("episodes.csv", "metrics.csv")
 RunKey = tuple[str, str, int]
+Tables = Mapping[Path, pd.DataFrame]
 
 # libyaml is ten times as fast; a store holds thousands of configurations.
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SEED = re.compile(r"^seed: (0|[1-9]\d*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     if not whole:
         return pd.DataFrame(columns=list(required))
     try:
-        frame = pd.read_csv(io.BytesIO(whole), keep_default_na=False, na_values=["", "nan"])
+        frame: pd.DataFrame = pd.read_csv(io.BytesIO(whole), **NUMBERS)
     except ValueError as error:  # pandas' parser errors too: a row that is no row, bytes that are no text
         raise UserError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(frame.index, pd.RangeIndex):  # pandas took the first column for a name of the row
@@ -105,10 +111,24 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.load(path.read_text(), Loader=_YAML_LOADER)
+        content = _parse_yaml(path.read_text())
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path.name} is not valid YAML ({error})") from error
     return _mapping({} if content is None else content, path.name)
+
+
+def _parse_yaml(text: str) -> Any:
+    """Configurations of one arm and task differ in the line of the seed alone, and are parsed once."""
+    seeds = _SEED.findall(text)
+    if len(seeds) != 1:
+        return yaml.load(text, Loader=_YAML_LOADER)
+    content = _parse_without_seed(_SEED.sub("seed: 0", text))
+    return {**content, "seed": int(seeds[0])} if isinstance(content, dict) else content
+
+
+@lru_cache(maxsize=256)
+def _parse_without_seed(text: str) -> Any:
+    return yaml.load(text, Loader=_YAML_LOADER)
 
 
 def _mapping(content: Any, name: str) -> dict[str, Any]:
@@ -132,8 +152,10 @@ def _read_status(path: Path) -> dict[str, Any]:
     return status
 
 
-def _read_numbers(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+def _read_numbers(path: Path, required: tuple[str, ...], read: Tables) -> pd.DataFrame:
     """`read_table` of a file that holds numbers alone (UserError naming a column that does not)."""
+    if (found := read.get(path)) is not None and set(required) <= set(found.columns):
+        return found
     frame = read_table(path, required)
     for name in frame.columns if len(frame) else ():
         if not pd.api.types.is_numeric_dtype(frame[name]):
@@ -141,12 +163,12 @@ def _read_numbers(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _read_files(folder: Path, run: Run) -> None:
+def _read_files(folder: Path, run: Run, read: Tables) -> None:
     run.status = _read_status(folder / "status.json")
     run.manifest = _read_json(folder / "manifest.json")
     run.config = _read_config(folder / "config.yaml")
-    run.episodes = _read_numbers(folder / "episodes.csv", EPISODE_COLUMNS)
-    run.metrics = _read_numbers(folder / "metrics.csv", ("step",))
+    run.episodes = _read_numbers(folder / "episodes.csv", EPISODE_COLUMNS, read)
+    run.metrics = _read_numbers(folder / "metrics.csv", ("step",), read)
 
 
 def contradiction(planned: PlannedRun, run: Run) -> str:
@@ -174,13 +196,13 @@ def contradiction(planned: PlannedRun, run: Run) -> str:
     return run_fault(found_of(planned, run.config, run.fingerprint, reached, games, run.metrics))
 
 
-def load_run(store: Path, planned: PlannedRun) -> Run:
-    """Read one run directory and judge its state."""
+def load_run(store: Path, planned: PlannedRun, read: Tables) -> Run:
+    """Read one run directory and judge its state. Args: read: tables that are in memory already."""
     folder, run = store / planned.run_dir, Run()
     if not folder.is_dir():
         return run
     try:
-        _read_files(folder, run)
+        _read_files(folder, run, read)
     except UserError as error:
         run.state, run.error = "failed", str(error)
         return run
@@ -264,7 +286,8 @@ def settle(plan: Plan, runs: list[Run]) -> Store:
 
 def load_store(store: Path, plan: Plan) -> Store:
     """Everything that the planned runs left in the store."""
-    return settle(plan, [load_run(store, planned) for planned in plan.runs])
+    read = read_alike(store / planned.run_dir / name for planned in plan.runs for name in TABLES)
+    return settle(plan, [load_run(store, planned, read) for planned in plan.runs])
 
 
 def count_states(runs: pd.DataFrame) -> dict[str, int]:

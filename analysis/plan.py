@@ -115,6 +115,9 @@ class Plan:
         return steps[0] / self.reference.steps
 
 
+_OF_RUN = tuple(f.name for f in fields(PlannedRun))
+
+
 def _known(cls: type, raw: dict[str, Any]) -> dict[str, Any]:
     return {f.name: raw[f.name] for f in fields(cls) if f.name in raw}
 
@@ -151,7 +154,10 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
     if missing:
         raise UserError(f"{where} lacks {', '.join(missing)}")
     check = raw["check"]
-    runs = tuple(_build(PlannedRun, run, where) for run in raw["runs"])
+    try:  # all at once, as a plan holds thousands
+        runs = tuple(PlannedRun(**{name: run[name] for name in _OF_RUN}) for run in raw["runs"])
+    except KeyError:
+        runs = tuple(_build(PlannedRun, run, where) for run in raw["runs"])  # which says what is missing
     seen: set[tuple[str, str, int]] = set()
     for run in runs:
         key = (run.arm, run.task, run.seed)

@@ -94,8 +94,9 @@ HYDRA_KEYS = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.")
 NOT_IDENTITY = ("logger", "store", "run_dir", "checkpoint_minutes")
 
 
+@cache
 def register() -> None:
-    """Make the schemas and the resolver of conf/ known to Hydra; may be called again."""
+    """Make the schemas and the resolver of conf/ known to Hydra, once."""
     for group, name, node in SCHEMAS:
         ConfigStore.instance().store(group=group, name=name, node=node, provider="bench.config")
     OmegaConf.register_new_resolver("if", lambda test, yes, no: yes if test else no, replace=True)
@@ -146,12 +147,13 @@ def _check_word(override: str) -> None:
         raise UserError(f"cannot take {override!r}; allowed of Hydra's own keys: {', '.join(HYDRA_KEYS)}")
     if key == "learner" and value not in LEARNERS:  # Hydra takes the group for absent, as it is for most algorithms
         raise UserError(f"learner is {value!r}; allowed: {', '.join(LEARNERS)}")
-    if group in _groups() and NO_NAME.search(value):
+    if group in groups() and NO_NAME.search(value):
         raise UserError(f"{group} is {value!r}; allowed: the name of a preset of conf/{group}")
 
 
 @cache
-def _groups() -> frozenset[str]:
+def groups() -> frozenset[str]:
+    """Keys whose value is the name of a preset."""
     folders = {str(path.relative_to(CONF_DIR)) for path in CONF_DIR.rglob("*") if path.is_dir()}
     return frozenset(folders | {group for group, _, _ in SCHEMAS if group})
 

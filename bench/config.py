@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from bench.algo_config import AlgoConfig
+from bench.blocks import require_block
 from bench.dpo_config import DpoConfig, OnPolicyConfig, SacConfig
 from bench.env_config import CONTINUOUS_SUITES, AtariConfig, EnvConfig
 from bench.errors import require, require_numbers, require_path, require_positive, require_representable
@@ -68,6 +69,7 @@ class DapoConfig(AlgoConfig):
     batch_size: int  # trained steps per update
     rollout_length: int  # steps per roll-out
     updates_per_version: int  # M, updates between two publications of the policy
+    overlap: bool  # a version is trained in a second thread while the policy published before it acts
     reuse: float  # trained steps per generated step
     burn_in: int  # generated steps before the first update
     replay_capacity: int  # steps kept per actor, first in first out
@@ -244,6 +246,7 @@ class RunConfig:
     threads: int  # CPU threads; 1 is bitwise repeatable
     device: str  # cpu | cuda
     precision: str  # fp32 | bf16: of hidden layers; weights that are optimised, heads and losses stay fp32
+    seeds_per_process: int  # n: the run is made with those of the n seeds from seed // n * n, learning as one
     store: str  # folder of all runs
     checkpoint_minutes: float  # at least, between two checkpoints that the run can go on from
     run_dir: str | None  # null = named after the identity, inside the store
@@ -259,6 +262,7 @@ class RunConfig:
         require(self.steps > 0, "steps", self.steps, "1 agent step and more")
         require(self.device in ("cpu", "cuda"), "device", self.device, "cpu, cuda")
         require(self.precision in PRECISIONS, "precision", self.precision, ", ".join(PRECISIONS))
+        require_block(self)
         self._check_actions()
         self._check_sizes()
         if isinstance(self.algo, DapoConfig):
@@ -294,14 +298,12 @@ class RunConfig:
             require(self.steps >= least, "steps", self.steps, f"{least} and more, {iteration}")
         if isinstance(self.algo, SacConfig):
             least = self.algo.random_steps + self.env.num_envs
-            beyond = f"{least} and more, beyond algo.random_steps by env.num_envs"
-            require(self.steps >= least, "steps", self.steps, beyond)
+            require(self.steps >= least, "steps", self.steps, f"{least} and more, beyond algo.random_steps")
         if isinstance(self.algo, DpoConfig | SacConfig):
             least = self.algo.batch_size + self.env.num_envs
             enough = f"{least} and more, to hold algo.batch_size + env.num_envs"
             require(self.steps >= least, "steps", self.steps, enough)
-            held = self.algo.replay_capacity
-            require(held >= least, "algo.replay_capacity", held, enough)
+            require(self.algo.replay_capacity >= least, "algo.replay_capacity", self.algo.replay_capacity, enough)
 
     def _check_exact(self) -> None:
         """Programs on finite MDPs."""
@@ -333,6 +335,8 @@ class RunConfig:
         solvable = self.env.suite == "tabular" and not algo.recurrent
         allowed = "exact only with env=tabular and algo.recurrent=false"
         require(algo.estimator != "exact" or solvable, "algo.estimator", algo.estimator, allowed)
+        turns = self.env.suite == "tabular" or algo.name == "a2c"  # traced per publication; w = 1
+        require(not (algo.overlap and turns), "algo.overlap", True, "false with env=tabular and with algo=a2c")
         if algo.fresh_every:
             require(self.env.num_envs > 1, "env.num_envs", self.env.num_envs, "2 and more with algo.fresh_every > 0")
             least = self.env.num_envs * algo.rollout_length

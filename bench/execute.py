@@ -1,4 +1,4 @@
-"""Runs of a plan as local processes: one forked process per run, as many at once as there are slots.
+"""Runs of a plan as local processes: one forked process per run, or block of runs, as many at once as there are slots.
 
 A run that is killed, hangs, runs out of memory or crashes is tried again, from its last checkpoint, behind those that
 wait. It is given up, recorded and shown when it has failed `executor.retries` times more than once without getting
@@ -74,6 +74,13 @@ class _Job:
     saved: int = 0  # step of its newest checkpoint
     given: int = 0  # and what that was before the first attempt
 
+    @property
+    def block(self) -> tuple[str, str, int, int] | None:
+        """What is equal of the runs that one process makes (`seeds_per_process`); None of a run by itself."""
+        words = [word.partition("=")[2] for word in self.run.overrides if word.startswith("seeds_per_process=")]
+        count = int(words[-1].replace("_", "")) if words else 1
+        return (self.run.arm, self.run.task, self.run.steps, self.run.seed // count) if count > 1 else None
+
     def look(self) -> bool:
         """True if it has got further than it ever had, as its checkpoints tell."""
         found = checkpoint.found(self.run_dir)
@@ -84,11 +91,20 @@ class _Job:
 class _Attempt:
     """The process that makes a run now, and what it has said of itself."""
 
-    def __init__(self, server: ForkServerContext, job: _Job, arguments: list[str], place: Place, limits: Limits):
+    def __init__(
+        self,
+        server: ForkServerContext,
+        job: _Job,
+        arguments: list[str],
+        place: Place,
+        limits: Limits,
+        others: list[Path],
+    ):
         self.run_dir, self.log, self.place, self.limits = job.run_dir, job.run_dir / "log.txt", place, limits
         self.before, self.kills = read_status(job.run_dir), causes.oom_kills()
         self.log_begins = self.log.stat().st_size
         self.status: dict[str, Any] = {}
+        self.others = {path: read_status(path) for path in others}  # made by the same process; it may outlive this run
         self.silent = 0.0  # seconds
         self.patience: float | None = None  # seconds that it still has to end; None if it may go on
         self.hung = False
@@ -99,6 +115,9 @@ class _Attempt:
         status = read_status(self.run_dir)
         if status not in (self.before, self.status):
             self.status, self.silent = status, 0.0
+        for path, before in self.others.items():
+            if (status := read_status(path)) != before:
+                self.others[path], self.silent = status, 0.0
 
     def watch(self, seconds: float, most: float) -> None:
         """End it if it has said nothing for too long. Args: seconds: since the last call; most: of silence."""
@@ -184,7 +203,7 @@ class _Pool:
         full: set[str] = set()
         for job in list(self.waiting):
             device = job.run.device
-            if device in full or self.clock < job.not_before:
+            if device in full or self.clock < job.not_before or self._made_by_another(job):
                 continue
             if (place := self.slots.take(device, job.run.threads)) is None:
                 full.add(device)  # smaller runs do not overtake: a large one would wait for ever
@@ -194,6 +213,16 @@ class _Pool:
             self.waiting.remove(job)
             self._launch(job, place)
 
+    def _made_by_another(self, job: _Job) -> bool:
+        """True if the process of another run of its block makes it now, or has made it."""
+        if job.block is None or any(other.block == job.block for other in self.running):
+            return job.block is not None
+        made = bool(read_status(job.run_dir)["state"] == "done")
+        if made:
+            self.waiting.remove(job)
+            self.done.append(job)
+        return made
+
     def _launch(self, job: _Job, place: Place) -> None:
         try:
             job.run_dir.mkdir(parents=True, exist_ok=True)
@@ -201,8 +230,10 @@ class _Pool:
         except OSError as error:
             raise UserError(f"the run directory {job.run_dir} cannot be written: {error.strerror}") from None
         limits = Limits(job.run.threads, place.gpu, self.executor.memory_gb)
+        words = [*job.run.overrides, *self.overrides]
+        others = [other.run_dir for other in self.waiting if job.block is not None and other.block == job.block]
         try:
-            self.running[job] = _Attempt(self.server, job, [*job.run.overrides, *self.overrides], place, limits)
+            self.running[job] = _Attempt(self.server, job, words, place, limits, others)
         except (OSError, EOFError) as error:  # the server ended meanwhile, or it cannot fork
             self.slots.give(place)
             self._again(job, CRASHED, f"its process could not be started: {error}", [])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.compose import configuration_hash
 from bench.sources import digest
@@ -52,14 +52,29 @@ def provenance(container: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class Named(NamedTuple):
+    """What tells a run from others."""
+
+    identity: str  # 64 hexadecimal digits (SHA-256) of the provenance
+    configuration: str  # hash of the configuration alone
+    name: str  # of its directory: readable, and unique by the first digits of the identity
+
+
+def named(container: Mapping[str, Any]) -> Named:
+    """All names of a run at once, for plans of thousands. Args: container: like that of `provenance`."""
+    parts = provenance(container)
+    found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return Named(found, parts["configuration"], f"{readable_name(container)}-{found[:12]}")
+
+
 def identity(container: Mapping[str, Any]) -> str:
     """64 hexadecimal digits (SHA-256) of the provenance."""
-    return hashlib.sha256(json.dumps(provenance(container), sort_keys=True).encode()).hexdigest()
+    return named(container).identity
 
 
 def run_name(container: Mapping[str, Any]) -> str:
-    """Name of the run's directory: readable, and unique by the first digits of its identity."""
-    return f"{readable_name(container)}-{identity(container)[:12]}"
+    """Name of the run's directory."""
+    return named(container).name
 
 
 def run_directory(container: Mapping[str, Any]) -> Path:

@@ -13,6 +13,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from bench.ops.images import to_channels_last
+from bench.ops.linear import linear, linear_tanh
+from bench.precision import full_precision
+
 LATENT = 256  # features of a frame stack; MagiFeeney's discrete code
 
 Activation = Callable[[Tensor], Tensor]
@@ -27,7 +31,10 @@ def default_init(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> No
 
 
 class Layers(nn.Module):
-    """Linear layers with an activation after each but the last. `[..., inputs]` -> `[..., outputs]`."""
+    """Linear layers with an activation after each but the last. `[..., inputs]` -> `[..., outputs]`.
+
+    Each computes in the type of its own weights (bench.precision); the last, and so the output, is float32.
+    """
 
     def __init__(
         self, inputs: int, hidden: Sequence[int], outputs: int, generator: torch.Generator, activation: Activation
@@ -37,15 +44,20 @@ class Layers(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
             default_init(layer, generator)
+        full_precision(self.layers[-1])
         self.activation = activation
+        # named once: asking the modules for them would take as long as a small layer
+        self.parts = [(layer.weight, layer.bias) for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the layers."""
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = self.activation(layer(x))
-        out: Tensor = last(x)
-        return out
+        *hidden, last = self.parts
+        for weight, bias in hidden:
+            x = x.to(weight.dtype)
+            fused = self.activation is torch.tanh
+            x = linear_tanh(x, weight, bias) if fused else self.activation(linear(x, weight, bias))
+        weight, bias = last
+        return linear(x.to(weight.dtype), weight, bias)
 
 
 class Frames(nn.Module):
@@ -62,11 +74,13 @@ class Frames(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Scale and run the convolutions."""
-        x = obs.to(torch.float32, memory_format=torch.channels_last) / 255
+        x = to_channels_last(obs, self.last.weight.dtype) / 255
         for conv in self.convs:
             x = self.activation(conv(x))
-        out: Tensor = self.activation(self.last(x.flatten(1)))
-        return out
+        weight, bias = self.last.weight, self.last.bias
+        if self.activation is torch.tanh:
+            return linear_tanh(x.flatten(1), weight, bias)
+        return self.activation(linear(x.flatten(1), weight, bias))
 
 
 class Net(nn.Module):
@@ -104,12 +118,6 @@ class Net(nn.Module):
         """
         x = self.features(obs)
         if code is not None:
-            x = torch.cat([x.expand(*code.shape[:-1], -1), code], -1)
+            x = torch.cat([x.expand(*code.shape[:-1], -1), code.to(x.dtype)], -1)
         out: Tensor = self.body(x)
         return out
-
-
-@torch.no_grad()
-def polyak(target: nn.Module, source: nn.Module, tau: float) -> None:
-    """target <- (1 - tau) target + tau source, every parameter."""
-    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)

@@ -2,17 +2,16 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bench import envs, registration
 from bench.check_config import AUTO, BlockConfig, CheckConfig, SuiteConfig, contrast_entry
-from bench.compose import compose, configuration_hash, to_container, to_run_config
+from bench.composed import run_container
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.identity import identity, run_name
+from bench.identity import named
 from bench.record import is_held, read_status
 
 # What a planned run can be, in the order in which it is shown.
@@ -71,10 +70,8 @@ class Plan:
         check = {key: value for key, value in asdict(self.suite.check).items() if key not in ("scales", "base")}
         check["arms"] = {arm: check["arms"][arm] for arm in self.arms}
         check["tasks"] = {task: check["tasks"][task] for task in self.tasks}
-        runs = [
-            {key: value for key, value in asdict(run).items() if key not in ("device", "overrides", "threads")}
-            for run in self.runs
-        ]
+        kept = [one.name for one in fields(PlannedRun) if one.name not in ("device", "overrides", "threads")]
+        runs = [{name: getattr(run, name) for name in kept} for run in self.runs]
         content = {
             "check": check,
             "scale": self.suite.scale.name,
@@ -239,7 +236,7 @@ def _reference_config(check: CheckConfig, arms: list[str]) -> dict[str, Any]:
     found = {}
     for arm in arms:
         overrides = [*check.base, "env=atari", f"env.task={game}", *check.arms[arm].overrides]
-        theirs = to_container(compose([*overrides, *check.reference.overrides]))
+        theirs = run_container([*overrides, *check.reference.overrides], checked=False)
         found[arm] = {key: theirs[key] for key in ("algo", "env")}
     return found
 
@@ -250,7 +247,7 @@ def _runs_of(arm: str, block: BlockConfig, check: CheckConfig) -> list[PlannedRu
         tasks = [task for task in block.tasks if check.tasks[task].env == env]
         overrides = (*check.base, f"env={env}", *block.overrides, *check.arms[arm].overrides)
         try:
-            container = _composed((*overrides, f"env.task={tasks[0]}", f"steps={block.steps}"))
+            container = run_container((*overrides, f"env.task={tasks[0]}", f"steps={block.steps}"))
         except UserError as error:
             raise UserError(f"check {check.name}, arm {arm}, task {tasks[0]}: {error}") from None
         for task in tasks:
@@ -258,20 +255,13 @@ def _runs_of(arm: str, block: BlockConfig, check: CheckConfig) -> list[PlannedRu
             for seed in range(block.seeds):
                 one = {**container, "env": {**container["env"], "task": task}, "steps": block.steps, "seed": seed}
                 where = (f"steps={block.steps}", f"env.task={task}", f"seed={seed}")
-                hashes = identity(one), configuration_hash(one)
-                name, device, words = f"runs/{run_name(one)}", container["device"], (*overrides, *where)
+                found = named(one)
+                hashes, directory = (found.identity, found.configuration), f"runs/{found.name}"
+                device, words = container["device"], (*overrides, *where)
                 runs.append(
-                    PlannedRun(arm, task, seed, block.steps, *hashes, name, device, words, container["threads"])
+                    PlannedRun(arm, task, seed, block.steps, *hashes, directory, device, words, container["threads"])
                 )
     return runs
-
-
-@cache
-def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """A checked configuration. Composing takes a tenth of a second, and blocks, scales and checks share arms."""
-    composed = compose(list(overrides))
-    to_run_config(composed)
-    return to_container(composed)
 
 
 def _require_known(kind: str, names: list[str], known: dict[str, Any], where: str) -> None:

@@ -3,43 +3,28 @@
 The statistics are the referee's (`analysis`), imported where they are needed: bench runs without them.
 """
 
-import contextlib
-import hashlib
 import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.budget import Cell, Choice, Choices, Chooser, Offer
-from bench.check_config import ClaimConfig, SuiteConfig, hours
+from bench.check_config import SuiteConfig, hours
 from bench.compose import quoted
 from bench.errors import UserError
-from bench.files import write_atomically
 from bench.plan import Plan, PlannedRun, expand
 from bench.plan_text import duration, show_budget, show_checks, show_claims, terminal
 from bench.rates import Speeds, places, speeds
+from bench.scored import Knowledge, referee
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from analysis.power import Design, Power
 
-    from analysis.plan import Plan as FrozenPlan
-    from analysis.power import Design, Power, Spread
-
-KEPT = "scored"  # folder of the store, of numbers that can be computed again
 Runs = Mapping[str, tuple[PlannedRun, str]]  # run directory -> run and its state
-
-
-@dataclass(frozen=True)
-class Known:
-    """Runs that exist, scored, and where they are for the reader."""
-
-    plan: "FrozenPlan"
-    scored: "pd.DataFrame"
-    where: str
 
 
 @dataclass(frozen=True)
@@ -48,9 +33,8 @@ class Prospect:
 
     plan: Plan
     design: "Design"
-    known: list[Known]
+    known: Knowledge
     cells: tuple[Cell, ...]
-    _spreads: dict[tuple[str, tuple[str, ...]], "Spread | None"] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -59,24 +43,13 @@ class Prospect:
 
     def powers(self, choice: Choice | None = None) -> "list[Power]":
         """Every claim with what its seeds can decide. Args: choice: None: as planned."""
+        from analysis.cells import claim_tasks
         from analysis.power import power, reduced
 
         choice = choice or Choice()
         design = reduced(self.design, choice.seeds, choice.tasks, choice.steps)
-        found = {claim.id: self._spread(claim, design) for claim in design.plan.claims}
+        found = {claim.id: self.known.spread(claim, claim_tasks(claim, design.plan)) for claim in design.plan.claims}
         return power(design, {name: spread for name, spread in found.items() if spread})
-
-    def _spread(self, claim: ClaimConfig, design: "Design") -> "Spread | None":
-        """On the tasks of the design, from where the most seeds are; of equals the first."""
-        from analysis.cells import claim_tasks
-        from analysis.power import spread
-
-        tasks = claim_tasks(claim, design.plan)
-        if (key := (claim.id, tuple(tasks))) not in self._spreads:
-            asked = self.known if tasks and claim.direction != "every_below" else []
-            found = [one for known in asked if (one := spread(claim, tasks, known.scored, known.plan, known.where))]
-            self._spreads[key] = max(found, key=lambda one: one.n, default=None)
-        return self._spreads[key]
 
     def decides(self, choice: Choice) -> frozenset[str]:
         """Claims that stay decidable: none with other steps, which ask another question, and none without its tasks."""
@@ -126,7 +99,7 @@ def _prospect(plan: Plan, runs: Runs, found: Speeds, suite: SuiteConfig) -> Pros
     seeds = {(arm, task): block.seeds for block in plan.blocks for arm in block.arms for task in block.tasks}
     design = Design(replace(frozen, runs=tuple(run for run in frozen.runs if run.seed == 0)), seeds)
     done = frozenset(run.run_dir for run in plan.runs if run.run_dir in runs and runs[run.run_dir][1] == "done")
-    known = [*_in_store(Path(suite.store), frozen, done), *_in_pilot(Path(suite.pilot), frozen)]
+    known = Knowledge(Path(suite.store), Path(suite.pilot), frozen, done, referee())
     cells = tuple(_cell(group, runs, found) for group in groups.values())
     return Prospect(plan, design, known, cells)
 
@@ -136,44 +109,6 @@ def _cell(group: list[PlannedRun], runs: Runs, found: Speeds) -> Cell:
     settled = frozenset(name for name in names if name not in runs or runs[name][1] == "done")  # or another machine's
     mine = next((runs[name][0] for name in names if name in runs), first)  # as the check says it that was measured
     return Cell(first.arm, first.task, first.device, first.steps, names, settled, found.hours(mine))
-
-
-def _in_store(store: Path, frozen: "FrozenPlan", done: frozenset[str]) -> list[Known]:
-    """The finished runs of the store. Their numbers are kept beside them: reading thousands of runs takes a minute."""
-    if not done:
-        return []
-    import pandas as pd
-
-    from analysis.load import load_store
-    from analysis.scores import run_curves, score_runs
-
-    runs = [(run.arm, run.task, run.seed, run.run_dir, run.run_dir in done) for run in frozen.runs]
-    key = hashlib.sha256(json.dumps(runs).encode()).hexdigest()[:16]  # a run's directory says what its numbers are
-    name = f"{frozen.name}-{frozen.scale}-"
-    path = store / KEPT / f"{name}{key}.csv"
-    if path.is_file():
-        return [Known(frozen, pd.read_csv(path), "store")]
-    loaded = load_store(store, frozen)
-    scored = score_runs(loaded, run_curves(loaded))
-    with contextlib.suppress(OSError):  # a store that may only be read
-        for old in path.parent.glob(f"{name}*.csv"):
-            old.unlink()
-        write_atomically(path, scored.to_csv(index=False))
-    return [Known(frozen, scored, "store")]
-
-
-def _in_pilot(results: Path, frozen: "FrozenPlan") -> list[Known]:
-    """The packed runs of the check at the same scale, else at the largest there is."""
-    from analysis import archive
-    from analysis.plan import archive_folder, is_archive, planned, read_plan
-
-    scales = planned(results).get(frozen.name, []) if is_archive(results) else []
-    if not scales:
-        return []
-    scale = frozen.scale if frozen.scale in scales else scales[-1]
-    plan = read_plan(results, frozen.name, scale)
-    runs = archive.read_runs(archive_folder(results, frozen.name, scale), plan)
-    return [Known(plan, runs, results.name if scale == frozen.scale else f"{results.name} {scale}")]
 
 
 def _offer(prospect: Prospect) -> Offer:
@@ -290,6 +225,8 @@ def report(plans: Sequence[Plan], runs: Runs, suite: SuiteConfig) -> int:
     outlook, console = look_ahead(plans, runs, suite), terminal()
     show_checks(console, outlook)
     show_claims(console, outlook)
+    for prospect in outlook.prospects:
+        prospect.known.keep()
     if suite.budget is not None:
         chooser = chosen(outlook, suite.budget)
         show_budget(console, outlook, chooser, suite.budget, commands(plans, chooser.choices))

@@ -40,6 +40,7 @@ class Working:
             _lower(self.net)
         self._of_master: list[Tensor] = list(master.parameters())
         self._of_net: list[Tensor] = list(self.net.parameters())
+        self._trained = [parameter for parameter in self._of_net if parameter.requires_grad]
 
     def step(self, optimizer: torch.optim.Optimizer, loss: Tensor, max_norm: float | None = None) -> Tensor | None:
         """One step of the master's optimiser on a loss of the network.
@@ -61,10 +62,16 @@ class Working:
         """Put the gradient of a loss into the master's parameters, in the place of what was there."""
         for parameter in (*self._of_net, *self._of_master):
             parameter.grad = None
-        loss.backward(inputs=[p for p in self._of_net if p.requires_grad])  # type: ignore[no-untyped-call]
+        loss.backward(inputs=self._trained)  # type: ignore[no-untyped-call]
         if self.net is not self.master:
             for low, full in zip(self._of_net, self._of_master, strict=True):
                 full.grad = None if low.grad is None else low.grad.to(full.dtype)
+
+    @torch.no_grad()
+    def follow(self, other: "Working", tau: float) -> None:
+        """Move this master towards another: (1 - tau) of its own parameters + tau of the other's (Polyak)."""
+        torch._foreach_lerp_(self._of_master, other._of_master, tau)
+        self.refresh()
 
     @torch.no_grad()
     def refresh(self) -> None:

@@ -13,7 +13,7 @@ from bench.config import RunConfig
 from bench.errors import UserError
 from bench.identity import run_directory
 from bench.record import RunRecord
-from bench.session import Session
+from bench.session import Progress, Session
 from bench.stop import Stop, listening
 from bench.worker import require_parent
 
@@ -34,6 +34,10 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
         container: the same, resolved, as plain data.
     """
     require_device(config.device)
+    if config.seeds_per_process > 1:
+        from bench.fused import run_block  # which follows its runs with what stands here
+
+        return run_block(config, container)
     path = run_directory(container)
     record = RunRecord(path, container)
     if record.found_finished():
@@ -45,7 +49,7 @@ def run(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]:
             return path, True
         made, kept = _take_up(config, record)
         with listening() as stop, loggers.mirror(config.logger, path, container, kept.get("mirror")) as mirror:
-            _Following(config, record, made, mirror, stop).follow(kept)
+            Following(config, record, made, mirror, stop).follow(kept)
     return path, False
 
 
@@ -73,7 +77,7 @@ def _take_up(config: RunConfig, record: RunRecord) -> tuple[Session, dict[str, A
     return made, {}
 
 
-class _Following:
+class Following:
     """A session on its way to the end, and all that is told of it."""
 
     def __init__(self, config: RunConfig, record: RunRecord, made: Session, mirror: loggers.Mirror, stop: Stop):
@@ -83,30 +87,42 @@ class _Following:
 
     def follow(self, kept: dict[str, Any]) -> None:
         """To the end, or to where a signal asks for one. Raises: KeyboardInterrupt: it was; all is saved."""
-        self.began -= kept.get("wall_s", 0.0)
-        record, mirror, steps = self.record, self.mirror, self.config.steps
+        self.take_up(kept)
         count = kept.get("step", 0)  # saved after its last step, it has none left
-        with loggers.Display(record.path.name.rsplit("-", 1)[0], steps) as display:
+        with loggers.Display(self.record.path.name.rsplit("-", 1)[0], self.config.steps) as display:
             for progress in self.session:
                 count = progress.done
-                for episode in progress.episodes:
-                    record.episode(episode)
-                    mirror.episode(episode)
-                if progress.row:
-                    row = {**progress.row, "wall_s": self.wall()}
-                    record.metrics(row)
-                    mirror.metrics(row)
+                self.tell(progress)
                 display.show(count, progress.episodes)
-                record.status(state="running", step=count, steps=steps, wall_s=self.wall())
                 self._keep(count)
+        self.end(count)
+
+    def take_up(self, kept: dict[str, Any]) -> None:
+        """Go on counting the time from what was kept."""
+        self.began -= kept.get("wall_s", 0.0)
+
+    def tell(self, progress: Progress) -> None:
+        """Record what a step has brought."""
+        record, mirror = self.record, self.mirror
+        for episode in progress.episodes:
+            record.episode(episode)
+            mirror.episode(episode)
+        if progress.row:
+            row = {**progress.row, "wall_s": self.wall()}
+            record.metrics(row)
+            mirror.metrics(row)
+        record.status(state="running", step=progress.done, steps=self.config.steps, wall_s=self.wall())
+
+    def end(self, count: int) -> None:
+        """Record the result. Args: count: steps made."""
         self.session.close()
         if not self.session.learnt:
             print(f"note: {count:,} steps are too few for a single update", file=sys.stderr)
         wall = self.wall()
         if (result := self.session.result()) is not None:
-            record.result({"agent": result, "step": count})
+            self.record.result({"agent": result, "step": count})
         sha256 = self.session.params_sha256()
-        record.finish(step=count, steps=steps, wall_s=wall, rate=count / wall, params_sha256=sha256)
+        self.record.finish(step=count, steps=self.config.steps, wall_s=wall, rate=count / wall, params_sha256=sha256)
 
     def wall(self) -> float:
         """Seconds that the run has taken, all attempts together, without what was lost with them."""
@@ -117,15 +133,20 @@ class _Following:
         try:
             require_parent()
         except SystemExit:
-            self._save(count)
+            self.save(count)
             raise
         if self.stop.wish:
-            self._save(count)
+            self.save(count)
             raise KeyboardInterrupt(f"{self.stop.wish} at step {count:,}")
-        if time.monotonic() - self.saved >= self.period:
-            self._save(count)
+        if self.due():
+            self.save(count)
 
-    def _save(self, count: int) -> None:
+    def due(self) -> bool:
+        """True when it is time for a checkpoint."""
+        return time.monotonic() - self.saved >= self.period
+
+    def save(self, count: int) -> None:
+        """Save what the run can go on from."""
         began = time.monotonic()
         state = self.session.state_dict()
         if state is not None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -60,6 +60,14 @@ def make(config: RunConfig) -> Session:
     memory.keep_freed()
     torch.backends.cudnn.allow_tf32 = False  # else a batch of actors and a batch of roll-outs would disagree
     return Computation(config) if config.algo.name in exact.PROGRAMS else Training(config)
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """An agent that has something to end with its session."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class Training:
@@ -138,6 +146,8 @@ class Training:
 
     def close(self) -> None:
         """See `Session`."""
+        if isinstance(self.agent, Closing):
+            self.agent.close()
         self.env.close()
         if self.evaluator:
             self.evaluator.close()

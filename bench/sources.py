@@ -49,8 +49,17 @@ def reached(roots: list[str]) -> set[str]:
 @cache
 def imports(module: str) -> tuple[str, ...]:
     """Modules of this package that a module imports anywhere in its text, in the way that counts here."""
-    named = [name for node in ast.walk(_tree(module)) for name in _imported(node)]
+    named = [name for node in _statements(_tree(module)) for name in _imported(node)]
     return tuple(name for name in named if name not in ASIDE and not name.endswith(SCHEMAS))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements of a syntax tree, at any depth: a tenth of its nodes, and the only place of imports."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(node, name, ())
+        for statement in inner if isinstance(inner, list) else ():
+            yield statement
+            yield from _statements(statement)
 
 
 def _imported(node: ast.AST) -> Iterator[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.check_config import AUTO, SuiteConfig, shard
-from bench.compose import CONF_DIR, compose, to_suite_config
+from bench.compose import CONF_DIR
+from bench.composed import keep, suite_config
 from bench.errors import UserError
 from bench.plan import STATES, Plan, PlannedRun, expand
 from bench.stop import SIGNALS
@@ -33,10 +34,11 @@ def _plans(arguments: list[str]) -> list[Plan]:
     """One plan per check that is asked for. Errors: `UserError`."""
     asked = [word.partition("=")[2] for word in arguments if word.startswith("check=")]
     rest = [word for word in arguments if not word.startswith("check=")]
-    if not asked:
-        return [expand(to_suite_config(compose(rest, "suite")))]
-    names = check_names() if asked[-1] == "all" else asked[-1].split(",")
-    return [expand(to_suite_config(compose([*rest, f"check={name}"], "suite"))) for name in names]
+    names = check_names() if asked[-1:] == ["all"] else asked[-1].split(",") if asked else []
+    each = [[*rest, f"check={name}"] for name in names] or [rest]
+    plans = [expand(suite_config(words)) for words in each]
+    keep()
+    return plans
 
 
 def _fitted(plans: list[Plan]) -> list[Plan]:

@@ -13,7 +13,7 @@ TAGGED = [path for path in SOURCES if re.search(r"^[A-Z]1  ", path.read_text(), 
 def unmatched_tags(text: str) -> set[str]:
     """Choices that are numbered in the docstring and made nowhere, or tagged and not explained."""
     _, docstring, code = text.split('"""', 2)
-    declared = set(re.findall(r"^([A-Z]\d+)  ", docstring, re.M))
+    declared = set(re.findall(r"^([A-Z]\d+) +", docstring, re.M))
     made = {tag for comment in re.findall(r"#.*", code) for tag in re.findall(r"\b[A-Z]\d+\b", comment)}
     return declared ^ (made & {tag for tag in made if tag[0] in {d[0] for d in declared}})
 

@@ -18,7 +18,8 @@ D3  Episode starts reset V-trace, D and the LSTM alike, and q: the discount is 0
 D4  The schedule is synchronous: the paper's learner trains on 100 updates while its actors generate the next 14 336
     steps; here the two take turns, with the same reuse and replay. The age of the data is uniform over the same
     K versions, and younger by the half version that a policy acts beside the learner: 914 instead of 964 updates
-    on average in the paper's setting. The burn-in of 1024 steps never binds there.
+    on average in the paper's setting. The burn-in of 1024 steps never binds there. With `overlap` a version is trained
+    while the policy published before it acts, as in the paper; but steps enter the replay a version at a time: 1014.
 D5  A run whose steps end within a version trains on that rest with updates in proportion. With `sampling: once` on its
     whole roll-outs, the last batch as small as it comes.
 D6  Adam's epsilon stands beside the bias-corrected root (PyTorch); TensorFlow's, of the released code, beside the
@@ -28,16 +29,18 @@ D7  `released` puts back where the released code departs from the formulas: `shi
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench import seeding
+from bench import graphs, seeding
 from bench.algos import probes
 from bench.algos.actor import HEADS, Actor, Batch
-from bench.algos.estimators import exact_divergence, variance, with_variance_of
+from bench.algos.estimators import exact_divergence, with_variance_of
 from bench.algos.learners import require_finite
+from bench.algos.overlap import Beside, frames_of
 from bench.config import DapoConfig, RunConfig
 from bench.envs.base import Step, VecEnv
 from bench.keeping import Kept, Rows
@@ -46,6 +49,7 @@ from bench.ops import losses
 from bench.ops.divergences import DIVERGENCES, multi_step
 from bench.ops.losses import importance_ratio, rms_normalise, weighted_mean
 from bench.ops.returns import action_returns, vtrace
+from bench.precision import Working
 from bench.replay import RolloutReplay
 
 STREAMS = ("policy", "replay", "diagnostics", "noise")
@@ -55,7 +59,7 @@ class Dapo(Kept):
     """Actor and learner of one run."""
 
     KEPT = ("net", "optimizer", "generators", "generated", "trained", "updates", "version", "chunks")
-    MEMORY = ("replay", "actor", "exact", "fresh")
+    MEMORY = ("replay", "actor", "exact", "fresh", "frames", "beside")
 
     def __init__(self, run: RunConfig, env: VecEnv):
         assert isinstance(run.algo, DapoConfig)
@@ -67,18 +71,26 @@ class Dapo(Kept):
             recurrent=self.config.recurrent,
             generator=seeding.generator(run.seed, "init"),
         ).to(self.device)
-        self.optimizer = torch.optim.Adam(
-            self.net.parameters(), lr=self.config.learning_rate, eps=self.config.adam_eps, fused=True
-        )  # D6
+        self.working = Working(self.net, run.precision)
+        assert isinstance(self.working.net, ActorCritic)
+        self.computing = self.working.net
+        self.optimizer = graphs.adam(self.net, self.config.learning_rate, self.config.adam_eps)  # D6
         self.generators = {name: seeding.generator(run.seed, name) for name in STREAMS}
         self.num_envs = env.num_envs
+        self.last = run.steps // env.num_envs * env.num_envs  # steps that the run generates
         self.rollouts = self.config.batch_size // self.config.rollout_length  # of an update
         self.collect = self.config.collect_per_env(env.num_envs)
         capacity = min(self.config.replay_capacity, max(self.collect, run.steps // env.num_envs))
-        self.replay = RolloutReplay(self.collect if self.config.sampling == "once" else capacity, env.num_envs)
-        self.actor = Actor(self.net, self.config, env.num_envs, self.generators["policy"])
+        capacity = self.collect if self.config.sampling == "once" else capacity
+        self.replay = RolloutReplay(capacity, env.num_envs)
+        self.beside = Beside(self.computing, run.threads) if self.config.overlap else None  # D4
+        self.frames = frames_of(env, capacity, self.collect if self.beside else 0, self.device)
+        acting = graphs.acting(self.beside.net if self.beside else self.computing)
+        self.actor = Actor(acting, self.config, env.num_envs, self.generators["policy"], self.frames)
         self.exact = exact_divergence(self.config, env, self.device)
-        self.fresh = probes.Fresh(run, self.net) if self.config.fresh_every else None
+        self.fresh = probes.Fresh(run, self.computing) if self.config.fresh_every else None
+        captured = self.device.type == "cuda" and self.config.estimator == "sampled"  # others need the host's numbers
+        self.graph = graphs.Static(self._step, self._changes) if captured else None
         self.generated = self.trained = self.updates = self.version = self.chunks = 0
 
     # --- acting ------------------------------------------------------------------------------------------------
@@ -93,11 +105,15 @@ class Dapo(Kept):
         """Add what the action led to; learn when the version's roll-outs are complete."""
         self.actor.observe(step)
         self.generated += self.num_envs
-        return self._learn() if len(self.actor.steps) == self.collect else {}
+        if len(self.actor.steps) == self.collect:
+            return self._learn()
+        # So that its row of metrics has a step of its own: the last step has the row of the last version.
+        return self._trained_beside() if self.generated == self.last - self.num_envs else {}
 
     def finish(self) -> dict[str, float]:
         """Learn from an incomplete version at the end of the run."""
-        return self._learn() if self.actor.steps else {}
+        metrics = self._learn() if self.actor.steps else {}
+        return {**metrics, **self._trained_beside()}
 
     def policy(self, obs: np.ndarray) -> np.ndarray:
         """Action probabilities of the present network, which has no LSTM. `[N, d]` -> `[N, A]` float64."""
@@ -108,18 +124,38 @@ class Dapo(Kept):
         if self.config.recurrent:
             raise ValueError("a policy with an LSTM depends on more than the observation: set algo.recurrent=false")
         start = torch.zeros(1, len(obs), dtype=torch.bool, device=self.device)
-        logits: Tensor = self.net(obs.unsqueeze(0), self.net.initial_state(len(obs), self.device), start)[0][0]
+        logits: Tensor = self.computing(obs.unsqueeze(0), self.net.initial_state(len(obs), self.device), start)[0][0]
         return logits.double().log_softmax(-1)
 
     # --- learning ----------------------------------------------------------------------------------------------
 
     def _learn(self) -> dict[str, float]:
-        """Move the chunk into the replay, make the version's updates, publish. Returns the version's metrics."""
-        steps = len(self.actor.steps)
+        """Move the chunk into the replay, make the version's updates, publish. Returns the version's metrics.
+
+        With `overlap` the updates are only begun, and what is published and told is the version before.
+        """
+        steps, generated, before = len(self.actor.steps), self.generated, self._trained_beside()
         self._store_chunk()
-        if self.generated < self.config.burn_in or self.replay.size < self.config.rollout_length:
-            return {}
-        rows = Rows(self._update(batch) for batch in self._batches(steps))
+        if self.beside:
+            self.beside.publish(self.computing, self.updates)
+        if generated < self.config.burn_in or self.replay.size < self.config.rollout_length:
+            return before
+        if not self.beside:
+            return self._train(steps, generated)
+        self.beside.start(lambda: self._train(steps, generated))
+        return before
+
+    def _trained_beside(self) -> dict[str, float]:
+        """Metrics of the version that was trained beside the actors, once it is complete."""
+        return self.beside.result() if self.beside else {}
+
+    def _train(self, steps: int, generated: int) -> dict[str, float]:
+        """The updates of a version. Args: its steps per actor; agent steps of the run when they were complete."""
+        rows = Rows()
+        for batch in self._batches(steps):
+            rows.append(self._update(batch))
+            if self.beside and self.beside.stopped:
+                return {}
         if not rows:
             return {}
         metrics = rows.means()
@@ -130,14 +166,14 @@ class Dapo(Kept):
             "version": self.version,
             "updates": self.updates,
             "trained": self.trained,
-            "reuse": self.trained / self.generated,
+            "reuse": self.trained / generated,
             "lr": self._learning_rate(),
             **metrics,
         }
 
     def _store_chunk(self) -> None:
         chunk = self.actor.take()
-        chunk["born"] = torch.full_like(chunk["action"], self.updates)
+        chunk["born"] = torch.full_like(chunk["action"], self.beside.published if self.beside else self.updates)
         if self.exact:
             chunk["chunk"] = torch.full_like(chunk["action"], self.chunks)
         self.replay.extend(chunk)
@@ -166,12 +202,15 @@ class Dapo(Kept):
         )
 
     def to_device(self, batch: Batch) -> Batch:
-        """The batch where the network is."""
-        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        """The batch where the network is, with observations instead of the numbers of their frames."""
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        if self.frames and batch["obs"].dtype == torch.int64:  # those of environments beside the run are frames already
+            batch["obs"] = self.frames.take(batch["obs"])
+        return batch
 
     def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Present log-probabilities of the stored actions, ratios to the stored ones, values, entropies; `[T, N]`."""
-        logits, v, _ = self.net(batch["obs"], (batch["h"], batch["c"]), batch["start"])  # D3
+        logits, v, _ = self.computing(batch["obs"], (batch["h"], batch["c"]), batch["start"])  # D3
         log_pi = logits.log_softmax(-1).gather(-1, batch["action"].unsqueeze(-1)).squeeze(-1)
         ratio = importance_ratio(log_pi, batch["log_mu"], clip=self.config.log_ratio_clip)
         return log_pi, ratio, v, losses.categorical_entropy(logits)
@@ -235,32 +274,33 @@ class Dapo(Kept):
         value_ratio = ratio if cfg.weight_values else None
         loss_value = losses.value_loss(v, v_target, value_ratio, ratio_cap=cfg.value_ratio_cap, weight=weight)
         mean_entropy = weighted_mean(entropy, weight)
-        with torch.no_grad():
-            metrics = {
-                "loss_policy": loss_policy.detach(),
-                "loss_value": loss_value.detach(),
-                "entropy": mean_entropy.detach(),
-                "staleness": weighted_mean((self.updates - batch["born"]).float(), weight),
-                "kl": weighted_mean(batch["log_mu"] - log_pi, weight),
-                "ratio": weighted_mean(ratio, weight),
-                "clipped": weighted_mean(((ratio - 1).abs() > cfg.clip).float(), weight),
-                "advantage_rms": weighted_mean(advantage.square(), weight).sqrt(),
-                "d_mean": weighted_mean(d, weight),
-                "d_var": variance(d, weight),
-            }
+        metrics = {
+            "loss_policy": loss_policy.detach(),
+            "loss_value": loss_value.detach(),
+            "entropy": mean_entropy.detach(),
+            **probes.of_batch(batch, log_pi, ratio, advantage, d, cfg.clip),
+        }
         return loss_policy + cfg.value_coef * loss_value - cfg.entropy_coef * mean_entropy, metrics
 
     def _update(self, batch: Batch) -> Batch:
         """One gradient step. Returns its metrics as tensors, so that nothing waits for the device."""
-        loss, metrics = self.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        metrics["grad_norm"] = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm).detach()
-        self.optimizer.param_groups[0]["lr"] = self._learning_rate()
-        self.optimizer.step()
+        graphs.set_rate(self.optimizer, self._learning_rate())
+        metrics = (self.graph or self._step)(batch)
+        metrics["staleness"] = weighted_mean((self.updates - batch["born"]).float(), batch["weight"])
         self.updates += 1
         self.trained += batch["r"].numel()
         return metrics
+
+    def _step(self, batch: Batch) -> Batch:
+        """What of an update is the device's alone."""
+        loss, metrics = self.loss(batch)
+        norm = self.working.step(self.optimizer, loss, self.config.max_grad_norm)
+        assert norm is not None
+        metrics["grad_norm"] = norm
+        return metrics
+
+    def _changes(self) -> list[Tensor]:
+        return graphs.optimised(self.optimizer, list(self.computing.parameters()))
 
     def _learning_rate(self) -> float:
         """Linear in the trained steps, whatever the length of this run: a short run is the start of a long one."""
@@ -276,6 +316,32 @@ class Dapo(Kept):
             metrics |= self.fresh.compare(self)
         return metrics
 
+    # --- state -------------------------------------------------------------------------------------------------
+
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""
+        self._settle()
         return sha256(self.net)
+
+    def learnt(self) -> dict[str, Any]:
+        """See `Kept`."""
+        self._settle()
+        return super().learnt()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Kept`."""
+        self._settle()
+        super().load_state_dict(state)
+        self.working.refresh()
+        if self.graph:
+            self.graph.forget()  # the optimiser's moments are other tensors now
+
+    def close(self) -> None:
+        """Give up a training under way."""
+        if self.beside:
+            self.beside.close()
+
+    def _settle(self) -> None:
+        """Wait for the training under way, which changes nothing but when it is complete."""
+        if self.beside:
+            self.beside.wait()

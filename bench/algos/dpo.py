@@ -33,21 +33,24 @@ E8  With `advantage: gae` b takes the place of V, in every bootstrap, and so ent
     stays. With `critic: mse` there is one particle, mu.
 E9  The target critic follows every update of the critic, of either kind. The learner sees no decay, no clipping of
     gradients, no entropy bonus.
+E10 With `precision=bf16` TRPO's step and the measured variances of gradients are those of the float32 policy: a search
+    along a line needs steps that bfloat16 does not resolve.
 """
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench import seeding
+from bench.adam import Adam
 from bench.algos.collector import Collector, Policy, Rollout, Transition, family_of
 from bench.algos.dpo_values import ActionValues, Batch
 from bench.algos.learners import (
     block_variance,
-    descend,
     minibatches,
     move,
     natural_step,
@@ -59,10 +62,12 @@ from bench.algos.learners import (
 from bench.config import RunConfig
 from bench.dpo_config import DpoConfig
 from bench.envs.base import Step, VecEnv
+from bench.frames import Frames
 from bench.keeping import Kept, Rows
 from bench.nets import sha256
 from bench.ops.losses import kl_policy_loss
 from bench.ops.returns import gae, td_lambda, uae
+from bench.precision import Working
 from bench.replay import RolloutReplay
 
 STREAMS = ("policy", "replay", "critic", "baseline", "improve", "diagnostics")
@@ -83,7 +88,7 @@ class Dpo(Kept):
         "policy_updates",
         "due",
     )
-    MEMORY = ("replay", "collector", "rows")
+    MEMORY = ("replay", "frames", "collector", "rows")
 
     def __init__(self, run: RunConfig, env: VecEnv):
         assert isinstance(run.algo, DpoConfig)
@@ -92,14 +97,19 @@ class Dpo(Kept):
         family = family_of(cfg.policy, env, self.device)
         # E5: the family keeps draws inside; E7: Net has one-hot actions and frames of its own
         self.policy_net = Policy(family, env.obs_shape, cfg.hidden, init).to(self.device)
-        self.values = ActionValues(cfg, self.policy_net, env.obs_shape, init, self.device)  # E1, E4, E9
-        self.optimizer = torch.optim.Adam(
-            self.policy_net.parameters(), lr=cfg.learning_rate, eps=cfg.adam_eps, fused=True
-        )
+        self.policy = Working(self.policy_net, run.precision)  # E10
+        acting = self.policy.net
+        assert isinstance(acting, Policy)
+        self.acting = acting
+        self.values = ActionValues(cfg, self.acting, env.obs_shape, init, self.device, run.precision)  # E1, E4, E9
+        self.optimizer = Adam(self.policy_net.parameters(), lr=cfg.learning_rate, eps=cfg.adam_eps)
         self.generators = {name: seeding.generator(run.seed, name) for name in STREAMS}
-        self.collector = Collector(self.policy_net, cfg, env, self.generators["policy"])
+        self.collector = Collector(self.acting, cfg, env, self.generators["policy"])
         self.normaliser = self.collector.normaliser
-        self.replay = RolloutReplay(max(1, min(cfg.replay_capacity, run.steps) // env.num_envs), env.num_envs)
+        held = max(1, min(cfg.replay_capacity, run.steps) // env.num_envs)
+        self.replay = RolloutReplay(held, env.num_envs)
+        pixels = len(env.obs_shape) == 3
+        self.frames = Frames(env.num_envs, env.obs_shape, held + 1) if pixels else None
         self.iterations = self.policy_updates = 0
         self.due = 0.0  # critic updates owed
         self.rows = Rows()  # of critic updates since the last iteration
@@ -129,14 +139,21 @@ class Dpo(Kept):
         return {}
 
     def _remember(self, t: Transition) -> None:
-        x_next = t.x_reset if self.config.released.reset_next_state else t.x_next  # E2
-        fields = {"x": t.x, "u": t.u, "r": t.r, "x_next": x_next, "done": t.done}
+        x, x_next = t.x, t.x_reset if self.config.released.reset_next_state else t.x_next  # E2
+        if self.frames:  # numbers of frames in the place of frames
+            x = self.frames.push(x.cpu().numpy()) if self.frames.seen is None else self.frames.ids
+            x_next = self.frames.push(x_next.cpu().numpy(), between=True)
+            self.frames.push(t.x_reset.cpu().numpy())
+        fields = {"x": x, "u": t.u, "r": t.r, "x_next": x_next, "done": t.done}
         self.replay.extend({name: value.cpu().unsqueeze(0) for name, value in fields.items()})
 
     def _replayed(self, stream: str) -> tuple[Batch, torch.Generator]:
         """Steps drawn from the replay with the generator of that name, and the generator."""
         batch = self.replay.sample(self.config.batch_size, 1, self.generators[stream])
-        return {name: value[0].to(self.device) for name, value in batch.items()}, self.generators[stream]
+        batch = {name: value[0] for name, value in batch.items()}
+        if self.frames:
+            batch |= {name: self.frames.take(batch[name]) for name in ("x", "x_next")}
+        return {name: value.to(self.device) for name, value in batch.items()}, self.generators[stream]
 
     # --- improvement -------------------------------------------------------------------------------------------
 
@@ -150,7 +167,7 @@ class Dpo(Kept):
         x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
         a, returns = standardise(advantage).flatten(), returns.flatten(0, 1)  # E6
         with torch.no_grad():
-            log_mu = self.policy_net.log_prob(x, u)
+            log_mu = self.acting.log_prob(x, u)
         if learner.name == "trpo":
             rows = Rows([self._improve_by_trust_region(x, u, a, returns)])
         else:
@@ -162,7 +179,7 @@ class Dpo(Kept):
             "trained": self.values.trained,
             "lr": cfg.learning_rate,
             **rows.means(),
-            **policy_metrics(self.policy_net, x, u, log_mu, self.generators["diagnostics"]),
+            **policy_metrics(self.acting, x, u, log_mu, self.generators["diagnostics"]),
             **self.rows.means(),
             **fits.means(),
         }
@@ -176,9 +193,9 @@ class Dpo(Kept):
         cfg, generator = self.config, self.generators["improve"]
         steps, envs = rollout.r.shape
         x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
-        mean, sigma = (part.view(steps, envs) for part in self.values.value(self.values.critic, x, u))
-        u_last = self.policy_net.family.sample(self.policy_net(rollout.x_last), generator)
-        mean_last, sigma_last = self.values.value(self.values.critic, rollout.x_last, u_last)
+        mean, sigma = (part.view(steps, envs) for part in self.values.value(self.values.net("critic"), x, u))
+        u_last = self.acting.family.sample(self.acting(rollout.x_last), generator)
+        mean_last, sigma_last = self.values.value(self.values.net("critic"), rollout.x_last, u_last)
         q = self._particles(torch.cat([mean, mean_last[None]]), torch.cat([sigma, sigma_last[None]]))
         b, v = (part.view(steps, envs) for part in self.values.baselines(x, generator))
         b_last, v_last = self.values.baselines(rollout.x_last, generator)
@@ -230,12 +247,12 @@ class Dpo(Kept):
         for i in minibatches(cfg.learner, len(a), self.generators["improve"]):
             loss, row = torch.zeros((), device=self.device), {}
             if cfg.omega > 0:
-                row["loss_policy"] = surrogate(cfg.learner, self.policy_net.log_prob(x[i], u[i]), log_mu[i], a[i])
+                row["loss_policy"] = surrogate(cfg.learner, self.acting.log_prob(x[i], u[i]), log_mu[i], a[i])
                 loss = loss + cfg.omega * row["loss_policy"]
             if cfg.omega < 1:
                 row["loss_off"], row["positive"] = self.off_policy_loss()
                 loss = loss + (1 - cfg.omega) * row["loss_off"]
-            descend(self.optimizer, loss)
+            self.policy.step(self.optimizer, loss)
             self.policy_updates += 1
             row["loss_return"] = self.values.fit_returns(x[i], u[i], returns[i])
             yield {name: value.detach() for name, value in row.items()}
@@ -244,12 +261,13 @@ class Dpo(Kept):
         cfg, learner = self.config, self.config.learner
         row: dict[str, Tensor] = {}
         if cfg.omega > 0:
-            step, tries = natural_step(learner, self.policy_net, x, u, a)
+            step, tries = natural_step(learner, self.policy_net, x, u, a)  # E10
             move(self.policy_net, cfg.omega * step)
+            self.policy.refresh()
             row["line_search"] = torch.tensor(float(tries))
         if cfg.omega < 1:
             row["loss_off"], row["positive"] = self.off_policy_loss()
-            descend(self.optimizer, (1 - cfg.omega) * row["loss_off"])
+            self.policy.step(self.optimizer, (1 - cfg.omega) * row["loss_off"])
         self.policy_updates += 1
         assert learner.value_updates
         assert learner.value_batch
@@ -263,11 +281,11 @@ class Dpo(Kept):
     def off_policy_loss(self) -> tuple[Tensor, Tensor]:
         """L_off on replayed states and fresh actions, and the share of positive advantages there."""
         batch, generator = self._replayed("replay")
-        x, family = batch["x"], self.policy_net.family
-        raw = self.policy_net(x)
+        x, family = batch["x"], self.acting.family
+        raw = self.acting(x)
         u = family.sample(raw, generator)
         with torch.no_grad():
-            advantage = self.values.value(self.values.critic, x, u)[0] - self.values.baseline(x, generator)[0]
+            advantage = self.values.value(self.values.net("critic"), x, u)[0] - self.values.baseline(x, generator)[0]
             positive = (advantage > 0).float().mean()
             if self.config.clamp_advantage:
                 advantage = advantage.clamp(min=0)
@@ -281,6 +299,12 @@ class Dpo(Kept):
             for name, a in candidates.items()
         }
         return {name: value for name, value in measured.items() if math.isfinite(value)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        super().load_state_dict(state)
+        self.policy.refresh()
+        self.values.refresh()
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""

@@ -6,12 +6,13 @@ The equations and the numbered choices (E1, E4, E8, E9) stand in bench.algos.dpo
 import torch
 from torch import Tensor, nn
 
+from bench.adam import Adam
 from bench.algos.collector import Policy
-from bench.algos.learners import descend
 from bench.dpo_config import DpoConfig
 from bench.keeping import Kept
-from bench.mlps import Net, polyak
+from bench.mlps import Net
 from bench.ops.losses import gaussian_kl, gaussian_nll
+from bench.precision import Working
 
 Batch = dict[str, Tensor]  # fields of replayed steps, [N, ...] each
 
@@ -19,7 +20,12 @@ CHUNK = 512  # states whose baseline is computed at once: the actions of more do
 
 
 class ActionValues(Kept):
-    """Critic N(mu, sigma)(s, a), its Polyak target, and g(s, a) of the baseline b(s) = E_pi [ (1 + g) mu ]."""
+    """Critic N(mu, sigma)(s, a), its Polyak target, and g(s, a) of the baseline b(s) = E_pi [ (1 + g) mu ].
+
+    Args:
+        policy: the network that computes, which others train.
+        precision: of these networks (bench.precision).
+    """
 
     KEPT = ("critic", "target", "residual", "optimizers", "updates", "trained")
 
@@ -30,6 +36,7 @@ class ActionValues(Kept):
         obs_shape: tuple[int, ...],
         init: torch.Generator,
         device: torch.device,
+        precision: str,
     ):
         self.config, self.policy = config, policy
         code, outputs = policy.family.code_size, 2 if config.critic == "gaussian" else 1
@@ -38,8 +45,12 @@ class ActionValues(Kept):
         self.target = Net(obs_shape, config.hidden, outputs, init, code=code).to(device)
         self.target.load_state_dict(self.critic.state_dict())
         self.target.requires_grad_(False)
+        self.working = {
+            name: Working(net, precision)
+            for name, net in (("critic", self.critic), ("residual", self.residual), ("target", self.target))
+        }
         self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=rate, eps=config.adam_eps, fused=True)
+            name: Adam(net.parameters(), lr=rate, eps=config.adam_eps)
             for name, net, rate in (
                 ("critic", self.critic, config.learning_rate),
                 ("residual", self.residual, config.baseline_learning_rate),
@@ -47,9 +58,18 @@ class ActionValues(Kept):
         }
         self.updates = self.trained = 0  # of the critic, and the steps that they saw
 
+    def net(self, name: str) -> nn.Module:
+        """The network of that name that computes."""
+        return self.working[name].net
+
+    def refresh(self) -> None:
+        """Bring the networks that compute to those that are kept, after these were loaded."""
+        for working in self.working.values():
+            working.refresh()
+
     # --- critic ------------------------------------------------------------------------------------------------
 
-    def value(self, net: Net, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def value(self, net: nn.Module, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """mu and sigma of a critic at drawn actions, `[N]` each or `[S, N]`."""
         out = net(x, self.policy.family.encode(u))
         if self.config.critic == "mse":
@@ -62,11 +82,11 @@ class ActionValues(Kept):
         """Of replayed steps, with the actions drawn at their next states."""
         cfg, alive = self.config, 1 - batch["done"]
         with torch.no_grad():
-            mean_next, sigma_next = self.value(self.target, batch["x_next"], u_next)
+            mean_next, sigma_next = self.value(self.net("target"), batch["x_next"], u_next)
             mean_target, sigma_target = batch["r"] + cfg.gamma * alive * mean_next, cfg.gamma * sigma_next
             if cfg.mask_terminal_sigma:
                 sigma_target = torch.where(alive > 0, sigma_target, cfg.sigma_floor)  # E4
-        mean, sigma = self.value(self.critic, batch["x"], batch["u"])
+        mean, sigma = self.value(self.net("critic"), batch["x"], batch["u"])
         if cfg.critic == "mse":
             return (mean - mean_target).square().mean()
         return gaussian_kl(mean_target, sigma_target, mean, sigma).mean()
@@ -79,14 +99,14 @@ class ActionValues(Kept):
 
     def fit_returns(self, x: Tensor, u: Tensor, returns: Tensor) -> Tensor:
         """One update on the iteration's own returns `[N, K]`. Returns its loss."""
-        mean, sigma = self.value(self.critic, x, u)
+        mean, sigma = self.value(self.net("critic"), x, u)
         if self.config.critic == "mse":
             return self._step_critic((mean - returns.mean(-1)).square().mean(), len(u))
         return self._step_critic(gaussian_nll(mean, sigma, returns), len(u))
 
     def _step_critic(self, loss: Tensor, steps: int) -> Tensor:
-        descend(self.optimizers["critic"], loss)
-        polyak(self.target, self.critic, self.config.tau)  # E9
+        self.working["critic"].step(self.optimizers["critic"], loss)
+        self.working["target"].follow(self.working["critic"], self.config.tau)  # E9
         self.updates += 1
         self.trained += steps
         return loss.detach()
@@ -95,18 +115,19 @@ class ActionValues(Kept):
 
     def baseline(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """b(s), differentiable in g alone, and E_pi Q over the same draws. `[N, ...]` -> `[N]` each."""
-        cfg, family = self.config, self.policy.family
+        cfg, family, critic = self.config, self.policy.family, self.net("critic")
         with torch.no_grad():
             raw = self.policy(x)
-            u = family.sample(raw.expand(cfg.baseline_samples, *raw.shape), generator)
-            q = self.critic(x, family.encode(u))[..., 0]
-            v, code = q.mean(0), family.encode(u)
+            u = family.sample(raw, generator, cfg.baseline_samples)
+            code = family.encode(u)
+            q = critic(x, code)[..., 0]
+            v = q.mean(0)
             if cfg.released.unscaled_baseline_actions:
                 code = u  # E1
-                q = self.critic(x, code)[..., 0]
+                q = critic(x, code)[..., 0]
         if not cfg.residual:
             return q.mean(0), v
-        return ((1 + self.residual(x, code)[..., 0]) * q).mean(0), v
+        return ((1 + self.net("residual")(x, code)[..., 0]) * q).mean(0), v
 
     @torch.no_grad()
     def baselines(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -118,9 +139,9 @@ class ActionValues(Kept):
     def fit_baseline(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """One update of g on replayed steps. Returns its loss."""
         with torch.no_grad():
-            q, _ = self.value(self.critic, batch["x"], batch["u"])
+            q, _ = self.value(self.net("critic"), batch["x"], batch["u"])
         loss = (self.baseline(batch["x"], generator)[0] - q).square().mean()
-        descend(self.optimizers["residual"], loss)
+        self.working["residual"].step(self.optimizers["residual"], loss)
         return loss.detach()
 
     def networks(self) -> tuple[Net, Net, Net]:

@@ -114,13 +114,6 @@ def block_variance(policy: Policy, x: Tensor, u: Tensor, advantage: Tensor, *, b
     return float(torch.stack(gradients).var(0).sum()) if len(gradients) > 1 else math.nan
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of an optimiser on a loss."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-
-
 @torch.no_grad()
 def policy_metrics(
     policy: Policy, x: Tensor, u: Tensor, log_mu: Tensor, generator: torch.Generator

@@ -29,7 +29,24 @@ def _flat_gradient(loss: Tensor, net: ActorCritic, *, retain: bool = False) -> T
     grads = torch.autograd.grad(
         loss, list(net.parameters()), retain_graph=retain, allow_unused=True, materialize_grads=True
     )
-    return torch.cat([g.flatten() for g in grads])
+    return torch.cat([g.flatten().float() for g in grads])
+
+
+# --- of every update -----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def of_batch(batch: Batch, log_pi: Tensor, ratio: Tensor, advantage: Tensor, d: Tensor, clip: float) -> Batch:
+    """How far the policy is from the one that acted, and the spread of what moves it. `[T, N]` each -> scalars."""
+    weight = batch["weight"]
+    return {
+        "kl": weighted_mean(batch["log_mu"] - log_pi, weight),
+        "ratio": weighted_mean(ratio, weight),
+        "clipped": weighted_mean(((ratio - 1).abs() > clip).float(), weight),
+        "advantage_rms": weighted_mean(advantage.square(), weight).sqrt(),
+        "d_mean": weighted_mean(d, weight),
+        "d_var": variance(d, weight),
+    }
 
 
 # --- variance ------------------------------------------------------------------------------------------------------
@@ -73,7 +90,7 @@ def gradient_variances(agent: "Dapo", batch: Batch, advantage: Tensor, ds: list[
         log_pi, ratio, _, _ = agent.evaluate(one)
         for k, d in enumerate(ds):
             loss = agent.policy_loss(log_pi, ratio, advantage[:, n : n + 1], d[:, n : n + 1], one["weight"])
-            gradient = _flat_gradient(loss, agent.net, retain=k + 1 < len(ds))
+            gradient = _flat_gradient(loss, agent.computing, retain=k + 1 < len(ds))
             totals = totals if k < len(totals) else [*totals, torch.zeros_like(gradient)]
             totals[k] += gradient
             squares[k] += gradient.square().sum().item()
@@ -165,7 +182,7 @@ def _advantage_gradient(agent: "Dapo", batch: Batch) -> Batch:
         with torch.no_grad():
             kl = weighted_mean(ratio * (log_pi - piece["log_mu"]) - ratio + 1, piece["weight"])
         parts = {
-            "gradient": _flat_gradient(loss, agent.net),
+            "gradient": _flat_gradient(loss, agent.computing),
             "square": weighted_mean(advantage.square(), piece["weight"]),
             "kl": kl,
         }

@@ -21,12 +21,14 @@ S6  Updates begin with the first step of the policy, and with a whole batch in t
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench import seeding
+from bench.adam import Adam
 from bench.algos.collector import family_of
 from bench.algos.learners import require_finite
 from bench.algos.normalise import Normaliser
@@ -35,9 +37,10 @@ from bench.dpo_config import SacConfig
 from bench.envs.base import Step, VecEnv
 from bench.errors import DivergedError
 from bench.keeping import Kept, Rows
-from bench.mlps import Net, polyak
+from bench.mlps import Net
 from bench.nets import sha256
 from bench.ops.distributions import SquashedGaussian
+from bench.precision import Working
 from bench.replay import RolloutReplay
 
 
@@ -75,12 +78,16 @@ class Sac(Kept):
         )
         self.targets.load_state_dict(self.critics.state_dict())
         self.targets.requires_grad_(False)
+        self.working = {
+            name: Working(net, run.precision)
+            for name, net in (("policy", self.policy_net), ("critics", self.critics), ("targets", self.targets))
+        }
         self.temperature = nn.ParameterDict({"log_alpha": nn.Parameter(torch.zeros((), device=self.device))})  # S4
         dimensions = env.num_actions
         wanted = -float(dimensions) if cfg.target_entropy is None else cfg.target_entropy
         self.target_entropy = wanted - dimensions * math.log(2)  # S1
         self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=cfg.learning_rate, eps=cfg.adam_eps, fused=True)
+            name: Adam(net.parameters(), lr=cfg.learning_rate, eps=cfg.adam_eps)
             for name, net in (("policy", self.policy_net), ("critics", self.critics), ("temperature", self.temperature))
         }
         self.generators = {name: seeding.generator(run.seed, name, run.device) for name in ("policy", "update")}
@@ -112,7 +119,7 @@ class Sac(Kept):
             size = (self.num_envs, self.family.code_size)
             self.u = torch.rand(size, generator=generator, device=self.device)
         else:
-            raw = self.policy_net(self.x)
+            raw = self.net("policy")(self.x)
             if not bool(torch.isfinite(raw).all()):
                 raise DivergedError(f"the policy's outputs are no numbers any more after {self.updates} updates")
             self.u = self.family.sample(raw, generator)
@@ -122,7 +129,7 @@ class Sac(Kept):
     @torch.no_grad()
     def mode(self, obs: np.ndarray) -> np.ndarray:
         """Deterministic actions on raw observations, for evaluation; the statistics stay as they are."""
-        raw = self.policy_net(self._tensor(self.normaliser.observations(obs)))
+        raw = self.net("policy")(self._tensor(self.normaliser.observations(obs)))
         action: np.ndarray = self.family.to_env(self.family.mean(raw)).cpu().numpy()
         return action
 
@@ -159,22 +166,27 @@ class Sac(Kept):
 
     # --- learning ----------------------------------------------------------------------------------------------
 
-    def values(self, critics: nn.ModuleList, x: Tensor, u: Tensor) -> Tensor:
-        """Both critics' values of drawn actions, `[2, N]`."""
-        code = self.family.encode(u)
+    def net(self, name: str) -> nn.Module:
+        """The network of that name that computes."""
+        return self.working[name].net
+
+    def values(self, name: str, x: Tensor, u: Tensor) -> Tensor:
+        """Both values of drawn actions, `[2, N]`, by `critics` or `targets`."""
+        critics, code = self.net(name), self.family.encode(u)
+        assert isinstance(critics, nn.ModuleList)
         return torch.stack([critic(x, code)[..., 0] for critic in critics])
 
     @torch.no_grad()
     def target(self, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         """y of replayed steps, `[N]`."""
-        u_next, log_pi = self.family.rsample(self.policy_net(batch["x_next"]), generator)
-        soft = self.values(self.targets, batch["x_next"], u_next).amin(0) - self.alpha * log_pi
+        u_next, log_pi = self.family.rsample(self.net("policy")(batch["x_next"]), generator)
+        soft = self.values("targets", batch["x_next"], u_next).amin(0) - self.alpha * log_pi
         return batch["r"] + self.config.gamma * (1 - batch["done"]) * soft
 
     def policy_loss(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Of replayed states; with log pi `[N]` of the actions drawn, and the mean of their smaller value."""
-        u, log_pi = self.family.rsample(self.policy_net(x), generator)
-        q = self.values(self.critics, x, u).amin(0)
+        u, log_pi = self.family.rsample(self.net("policy")(x), generator)
+        q = self.values("critics", x, u).amin(0)
         return (self.alpha.detach() * log_pi - q).mean(), log_pi.detach(), q.detach().mean()
 
     def temperature_loss(self, log_pi: Tensor) -> Tensor:
@@ -185,20 +197,21 @@ class Sac(Kept):
         batch = self.replay.sample(self.config.batch_size, 1, self.generators["replay"])
         batch = {name: value[0].to(self.device) for name, value in batch.items()}
         y = self.target(batch, self.generators["update"])
-        loss_critic = (self.values(self.critics, batch["x"], batch["u"]) - y).square().mean(1).sum()  # S3
-        self._descend("critics", self.critics, loss_critic)
+        loss_critic = (self.values("critics", batch["x"], batch["u"]) - y).square().mean(1).sum()  # S3
+        self.working["critics"].step(self.optimizers["critics"], loss_critic)
         loss_policy, log_pi, q = self.policy_loss(batch["x"], self.generators["update"])
-        self._descend("policy", self.policy_net, loss_policy)
-        self._descend("temperature", self.temperature, self.temperature_loss(log_pi))  # S5
-        polyak(self.targets, self.critics, self.config.tau)
+        self.working["policy"].step(self.optimizers["policy"], loss_policy)
+        self._descend_temperature(log_pi)  # S5
+        self.working["targets"].follow(self.working["critics"], self.config.tau)
         self.updates += 1
         row = {"loss_policy": loss_policy, "loss_critic": loss_critic, "q_mean": q, "entropy": -log_pi.mean()}
         self.rows.append({name: value.detach() for name, value in row.items()})
 
-    def _descend(self, name: str, net: nn.Module, loss: Tensor) -> None:
-        self.optimizers[name].zero_grad(set_to_none=True)
-        loss.backward(inputs=list(net.parameters()))  # type: ignore[no-untyped-call]
-        self.optimizers[name].step()
+    def _descend_temperature(self, log_pi: Tensor) -> None:
+        optimizer = self.optimizers["temperature"]
+        optimizer.zero_grad(set_to_none=True)
+        self.temperature_loss(log_pi).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
 
     def _report(self) -> dict[str, float]:
         if not self.rows:
@@ -214,6 +227,12 @@ class Sac(Kept):
         self.rows.clear()
         require_finite(metrics, self.updates)
         return metrics
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
+        super().load_state_dict(state)
+        for working in self.working.values():
+            working.refresh()
 
     def parameters_sha256(self) -> str:
         """Hash of all parameters by name."""

@@ -18,6 +18,7 @@ from bench.ops.losses import gaussian_kl
 MARGIN = 1e-6  # u is kept this far from 0 and 1: the log-density of a Beta is -inf at the ends (unsourced)
 LOG_STD_RANGE = (-20.0, 2.0)  # Haarnoja et al. 2018, the authors' code
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+MANY = 4096  # Gamma draws; from here on they are drawn all at once, which is then faster than one after another
 
 
 class Family(Protocol):
@@ -31,8 +32,8 @@ class Family(Protocol):
     code_size: int
     """Width of `encode`."""
 
-    def sample(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """One action u per state, without gradient: `[..., d]` in (0, 1), or `[...]` int64."""
+    def sample(self, raw: Tensor, generator: torch.Generator, draws: int | None = None) -> Tensor:
+        """One action u per state, without gradient: `[..., d]` in (0, 1), or `[...]` int64; `[draws, ...]` of them."""
 
     def log_prob(self, raw: Tensor, u: Tensor) -> Tensor:
         """`[...]` log-density of u in nats, summed over the dimensions, differentiable in raw."""
@@ -57,6 +58,46 @@ def _require_size(raw: Tensor, size: int) -> None:
 
 def _inside(u: Tensor) -> Tensor:
     return u.clamp(MARGIN, 1 - MARGIN)
+
+
+def _size(shape: torch.Size, draws: int | None) -> tuple[int, ...]:
+    return shape if draws is None else (draws, *shape)
+
+
+def standard_gamma(shape: Tensor, generator: torch.Generator, draws: int | None = None) -> Tensor:
+    """Draws from Gamma(shape, 1), exact whatever their number, without gradient.
+
+    Source: Marsaglia and Tsang 2000: d v with d = shape - 1/3, v = (1 + z / sqrt(9 d))^3, z Gaussian, is accepted if
+    log U < z^2 / 2 + d - d v + d log v, for which U < 1 - 0.0331 z^4 suffices. Where it is not, PyTorch's own draw,
+    which is independent of the refused one, takes its place.
+
+    Args:
+        shape: at least 1, float.
+        draws: how many for each; None: one.
+    Returns:
+        `[*shape.shape]`, or with draws `[draws, *shape.shape]`.
+    """
+    size = _size(shape.shape, draws)
+    if math.prod(size) < MANY:
+        # torch.distributions takes no generator; the kernel under its Gamma does, and nothing public draws a Gamma.
+        return torch._standard_gamma(shape.expand(size), generator=generator)
+    d = shape - 1 / 3
+    z = torch.randn(size, generator=generator, dtype=shape.dtype, device=shape.device)
+    chance = torch.rand(size, generator=generator, dtype=shape.dtype, device=shape.device)
+    root = torch.addcmul(torch.ones_like(d), z, (9 * d).rsqrt())
+    v = root * root * root
+    out = d * v
+    z2 = z * z
+    # Wherever v <= 0, z < -sqrt(9 d) <= -sqrt(6), and so the second term is above 1: no chance is small enough.
+    doubtful = (chance + 0.0331 * z2 * z2 >= 1).flatten().nonzero()[:, 0]
+    if not len(doubtful):
+        return out
+    of = doubtful % d.numel()
+    d, v, z2, chance = d.flatten()[of], v.flatten()[doubtful], z2.flatten()[doubtful], chance.flatten()[doubtful]
+    refused = ~((v > 0) & (chance.log() < 0.5 * z2 + d * (1 - v + v.log())))
+    again, of = doubtful[refused], of[refused]
+    out.view(-1)[again] = torch._standard_gamma(shape.flatten()[of], generator=generator)
+    return out
 
 
 class _Box:
@@ -95,24 +136,25 @@ class Beta(_Box):
 
     def concentrations(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and beta, `[..., d]` each, never below 1."""
-        alpha, beta = self.split(raw)
-        return 1 + nn.functional.softplus(alpha), 1 + nn.functional.softplus(beta)
+        return self.split(1 + nn.functional.softplus(raw))
 
     def _density(self, raw: Tensor) -> BetaDensity:
         return BetaDensity(*self.concentrations(raw), validate_args=False)
 
     @torch.no_grad()
-    def sample(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, raw: Tensor, generator: torch.Generator, draws: int | None = None) -> Tensor:
         """u = x / (x + y), x ~ Gamma(alpha), y ~ Gamma(beta), clamped inside (0, 1)."""
-        # torch.distributions takes no generator; the kernel under its Gamma does, and nothing public draws a Gamma.
-        alpha, beta = self.concentrations(raw)
-        x, y = torch._standard_gamma(torch.stack([alpha, beta]), generator=generator)
+        x, y = self.split(standard_gamma(1 + nn.functional.softplus(raw), generator, draws))
         return _inside(x / (x + y))
 
     def log_prob(self, raw: Tensor, u: Tensor) -> Tensor:
         """sum_j log Beta(u_j; alpha_j, beta_j)."""
-        log_prob: Tensor = self._density(raw).log_prob(_inside(u))  # type: ignore[no-untyped-call]
-        return log_prob.sum(-1)
+        _require_size(raw, self.size)
+        extra, u = nn.functional.softplus(raw), _inside(u)  # alpha - 1 and beta - 1
+        both = 1 + extra
+        alpha, beta = self.split(both)
+        kernel = (extra * torch.cat([u.log(), torch.log1p(-u)], -1) - both.lgamma()).sum(-1)
+        return kernel + (alpha + beta).lgamma().sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
         """alpha / (alpha + beta)."""
@@ -152,10 +194,11 @@ class SquashedGaussian(_Box):
         return _inside(torch.sigmoid(2 * z)), log_prob.sum(-1)
 
     @torch.no_grad()
-    def sample(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, raw: Tensor, generator: torch.Generator, draws: int | None = None) -> Tensor:
         """As `rsample`, without its log-density."""
         mean, log_std = self.gaussian(raw)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        size = _size(mean.shape, draws)
+        noise = torch.randn(size, generator=generator, dtype=mean.dtype, device=mean.device)
         return _inside(torch.sigmoid(2 * (mean + log_std.exp() * noise)))
 
     def log_prob(self, raw: Tensor, u: Tensor) -> Tensor:
@@ -194,8 +237,9 @@ class Categorical:
         return torch.log_softmax(raw, dim=-1)
 
     @torch.no_grad()
-    def sample(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, raw: Tensor, generator: torch.Generator, draws: int | None = None) -> Tensor:
         """`[...]` int64. Raises: FloatingPointError: raw holds what is no number."""
+        raw = raw.expand(_size(raw.shape, draws))
         p = self._log_p(raw).exp().reshape(-1, self.size)
         try:
             return torch.multinomial(p, 1, generator=generator).reshape(raw.shape[:-1])

@@ -11,6 +11,7 @@ import torch
 
 from bench import algos, seeding
 from bench.config import RunConfig
+from bench.frames import Frames
 from bench.loop import is_boundary
 from bench.replay import RolloutReplay
 
@@ -100,7 +101,7 @@ def differences(a: Any, b: Any, path: str = "", seen: dict[tuple[int, int], Any]
     if isinstance(a, NAMED):
         return [path]
     if isinstance(a, torch.Tensor):
-        same = a.device == b.device and _bits(a.detach().cpu().numpy()) == _bits(b.detach().cpu().numpy())
+        same = (a.device, a.dtype) == (b.device, b.dtype) and _bits(_numbers(a)) == _bits(_numbers(b))
         return [] if same else [path]
     if isinstance(a, list | tuple | deque):
         if len(a) != len(b):
@@ -116,6 +117,11 @@ def differences(a: Any, b: Any, path: str = "", seen: dict[tuple[int, int], Any]
     return [found for name in parts for found in differences(parts[name], others[name], f"{path}.{name}", seen)]
 
 
+def _numbers(x: torch.Tensor) -> np.ndarray:
+    x = x.detach().cpu()
+    return x.float().numpy() if x.dtype == torch.bfloat16 else x.numpy()  # NumPy has no bfloat16
+
+
 def _bits(x: np.ndarray) -> tuple[Any, ...]:
     return x.shape, x.dtype, x.tobytes()
 
@@ -129,6 +135,8 @@ def _parts(x: Any) -> Mapping[Any, Any]:
         return {"defaults": x.defaults, **x.state_dict()}
     if isinstance(x, RolloutReplay):
         return {**vars(x), "fields": {name: field[: x.size] for name, field in x.fields.items()}}
+    if isinstance(x, Frames):
+        return x.state_dict()  # the pool has room for more
     if hasattr(x, "step") and hasattr(x, "reset"):  # environments: simulators cannot be looked into
         return {"state": x.state_dict()}
     if not hasattr(x, "__dict__"):

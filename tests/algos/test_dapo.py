@@ -48,7 +48,7 @@ def recomputed_error(agent_class: type[Dapo], *env_overrides: str) -> float:
     for _ in interact(env, agent, seeding.env_seeds(0, env.num_envs), config.steps):
         pass
     env.close()
-    batch = agent.replay.sample(64, 8, agent.generators["replay"], ("h", "c"))
+    batch = agent.to_device(agent.replay.sample(64, 8, agent.generators["replay"], ("h", "c")))
     assert (batch["discount"][:-1] == 0).any(), "a roll-out must cross an end for this to prove anything"
     log_pi = agent.evaluate(batch)[0]
     return ((log_pi - batch["log_mu"]) * batch["weight"]).abs().max().item()

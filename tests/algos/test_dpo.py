@@ -23,6 +23,7 @@ from bench.algos import dpo, dpo_values
 from bench.algos.learners import standardise
 from bench.envs.base import Step
 from bench.ops.returns import uae
+from bench.precision import Working
 
 HALF = ["algo.gamma=0.5", "algo.critic=mse", "algo.residual=false"]  # the one state is worth 1 / (1 - 0.5) = 2
 
@@ -115,7 +116,7 @@ def test_a_cut_step_bootstraps_at_its_last_observation_or_as_released_at_zeros(s
     settings = ["algo.nu=0.0", "algo.lam=0.0", f"algo.released.zero_final_state={switch}"]
     agent = scripted("dpo", env, *HALF, *settings)
     rollout = collected(agent, env, 4)
-    agent.values.critic = value_is_the_observation
+    agent.values.working["critic"].net = value_is_the_observation
     assert agent.estimate(rollout)[1][:, 0, 0].tolist() == [1 + 0.5 * 1, 1 + 0.5 * 2, cut, 1 + 0.5 * 1]
 
 
@@ -128,7 +129,7 @@ def test_each_cut_copy_gets_the_value_of_its_own_last_observation(advantage):
     env = Uneven(2, num_envs=2)
     agent = scripted("dpo", env, *HALF, "algo.nu=0.0", "algo.lam=0.0", f"algo.advantage={advantage}")
     rollout = collected(agent, env, 8)
-    agent.values.critic = value_is_the_observation
+    agent.values.working["critic"].net = value_is_the_observation
     assert agent.estimate(rollout)[1][..., 0].tolist() == [[1.5, 5], [2, 9], [1.5, 5], [2, 9]]
 
 
@@ -140,7 +141,7 @@ def test_the_baseline_averages_over_actions_of_the_environment_or_as_released_of
     env, x, b = Scripted(3), torch.zeros(5, 1), {}
     for switch in ("false", "true"):
         agent = scripted("dpo", env, *HALF, f"algo.released.unscaled_baseline_actions={switch}")
-        agent.values.critic = sum_of_code
+        agent.values.working["critic"].net = sum_of_code
         b[switch], _ = agent.values.baseline(x, torch.Generator().manual_seed(1))
     assert torch.allclose(b["false"], -2 + 8 * b["true"])
     assert 0 < b["true"].min() < b["true"].max() < 1
@@ -394,13 +395,14 @@ def test_omega_weighs_the_on_policy_loss(monkeypatch):
         env = Scripted(3)
         agent = scripted("dpo", env, f"algo.omega={omega}", "algo.learner.steps=16", learner="a2c")
 
-        def spy(optimizer, loss, agent=agent, omega=omega):  # nothing descends: all three see the same networks
+        def spy(
+            working, optimizer, loss, agent=agent, omega=omega
+        ):  # nothing descends: all three see the same networks
             if optimizer is agent.optimizer:
                 gradient = torch.autograd.grad(loss, agent.policy_net.parameters())
                 gradients[omega] = torch.cat([part.flatten() for part in gradient])
 
-        monkeypatch.setattr(dpo, "descend", spy)
-        monkeypatch.setattr(dpo_values, "descend", spy)
+        monkeypatch.setattr(Working, "step", spy)
         play(agent, env, 16)
     mixed = 0.25 * gradients[1.0] + 0.75 * gradients[0.0]
     assert torch.allclose(gradients[0.25], mixed, atol=1e-6)
@@ -410,7 +412,7 @@ def test_omega_weighs_the_on_policy_loss(monkeypatch):
 def test_omega_weighs_the_natural_step(monkeypatch):
     env = Scripted(3)
     agent = scripted("dpo", env, "algo.omega=0.25", "algo.learner.steps=16", learner="trpo")
-    monkeypatch.setattr(dpo, "descend", lambda optimizer, loss: None)
+    monkeypatch.setattr(Working, "step", lambda working, optimizer, loss: None)
     size = sum(p.numel() for p in agent.policy_net.parameters())
     monkeypatch.setattr(dpo, "natural_step", lambda *_: (torch.ones(size), 1))
     before = parameters_of(agent.policy_net)
@@ -491,27 +493,49 @@ def test_a_discrete_task_runs_with_a_categorical_policy(learner):
     assert agent.values.critic.body.layers[0].in_features == 4 + 2  # observation, one-hot action
 
 
-class Frames:
-    """Random frames; two actions."""
+class Games:
+    """Stacks of random frames, as an emulator gives them; two actions; the first copy ends every fifth step."""
 
     num_envs, obs_shape, obs_dtype, num_actions, action_range = 2, (4, 84, 84), np.dtype(np.uint8), 2, None
 
     def reset(self, seeds):
-        self.rng = np.random.default_rng(0)
-        return self.rng.integers(0, 256, (2, 4, 84, 84), np.uint8)
+        self.rng, self.steps, self.seen = np.random.default_rng(0), 0, []
+        self.obs = self.rng.integers(0, 256, (2, 4, 84, 84), np.uint8)
+        return self.obs
 
     def step(self, actions):
-        no, obs = np.zeros(2, bool), self.rng.integers(0, 256, (2, 4, 84, 84), np.uint8)
-        return Step(obs, np.ones(2, np.float32), no, no, obs, ~no, np.ones(2), no, no)
+        self.steps += 1
+        new = self.rng.integers(0, 256, (2, 1, 84, 84), np.uint8)
+        final = np.concatenate([self.obs[:, 1:], new], 1)
+        ended = np.array([self.steps % 5 == 0, False])
+        fresh = self.rng.integers(0, 256, (2, 4, 84, 84), np.uint8)
+        following = np.where(ended[:, None, None, None], fresh, final)
+        self.seen.append((self.obs, final, following))
+        self.obs = following
+        return Step(
+            following, np.ones(2, np.float32), ended, ~ended & False, final, ~ended | True, np.ones(2), ended, ended
+        )
 
 
-def test_frames_run_and_are_kept_as_bytes():
-    config = discrete("a2c", "algo.learner.steps=6", "algo.batch_size=4")
-    agent = algos.make(config, Frames())
-    (row,) = play(agent, Frames(), 12)
+@pytest.mark.parametrize("released", [False, True])
+def test_frames_run_and_are_kept_once(released):
+    reset = [f"algo.released.reset_next_state={released}"]
+    config = discrete("a2c", "algo.learner.steps=6", "algo.batch_size=4", "algo.replay_capacity=16", *reset)
+    env = Games()
+    agent = algos.make(config, env)
+    row = play(agent, env, 24)[-1]
     assert math.isfinite(row["loss_critic"])
-    assert agent.replay.fields["x"].dtype == torch.uint8
     assert agent.normaliser.obs is None
+    assert agent.replay.capacity == 8
+    fields = {name: field.roll(-agent.replay.next, 0) for name, field in agent.replay.fields.items()}
+    for t, (obs, final, following) in enumerate(env.seen[-8:]):
+        assert np.array_equal(agent.frames.take(fields["x"][t]).numpy(), obs)
+        assert np.array_equal(agent.frames.take(fields["x_next"][t]).numpy(), following if released else final)
+    batch, _ = agent._replayed("critic")
+    assert batch["x"].dtype == torch.uint8
+    assert batch["x"].shape == batch["x_next"].shape == (4, 4, 84, 84)
+    stored = 2 * 4 + 12 * 2 + 2 * 4  # the first stacks, a frame per step and copy, two new games
+    assert agent.frames.next == stored + (-2 if released else 0)
 
 
 @pytest.mark.parametrize("learner", ["a2c", "trpo"])

@@ -49,7 +49,7 @@ def test_the_bootstrap_is_the_value_of_the_true_last_observation(monkeypatch):
     env = Scripted(3)  # observations 0, 1, 2, and 3 at the cut
     agent = scripted("on_policy", env, "algo.gamma=0.5", "algo.lam=0.0")
     rollout = collected(agent, env, 4)
-    monkeypatch.setattr(agent, "value_net", lambda x: x)
+    monkeypatch.setattr(agent.value, "net", lambda x: x)
     estimates, _ = agent.estimate(rollout)
     assert estimates[:, 0].tolist() == [1 + 0.5 - 0, 1 + 1.0 - 1, 1 + 1.5 - 2, 1 + 0.5 - 0]
 
@@ -181,7 +181,7 @@ def test_the_natural_step_is_the_dense_solution_of_the_fisher_system(seed):
     )
     direction = torch.linalg.solve(fisher, gradient)
     full = direction * math.sqrt(2 * 0.1 / (direction @ fisher @ direction).item())
-    assert torch.allclose(step, 0.8 ** (tries - 1) * full, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(step, 0.8 ** (tries - 1) * full, rtol=1e-3, atol=1e-4)  # |r| < 1e-5 over the damping
     assert step.abs().max() > 1e-3
 
 

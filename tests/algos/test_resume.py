@@ -19,6 +19,7 @@ from bench.algos.dpo_values import ActionValues
 from bench.algos.estimators import ExactDivergence
 from bench.algos.normalise import Moments, Normaliser
 from bench.algos.on_policy import OnPolicy
+from bench.algos.overlap import Beside
 from bench.algos.probes import Fresh
 from bench.algos.sac import Sac
 from bench.config import RunConfig
@@ -55,6 +56,9 @@ CASES = {
     "impala": [*DAPO, "algo=impala", "algo.updates_per_version=1"],
     "a2c": [*DAPO, "algo=a2c", "algo.updates_per_version=1"],
     "recurrent": [*DAPO, "algo.recurrent=true"],
+    "overlap": [*DAPO, "algo.overlap=true"],
+    "overlap recurrent fresh": [*DAPO, "algo.overlap=true", "algo.recurrent=true", *FRESH],
+    "bf16": [*DAPO, "algo.recurrent=true", "precision=bf16"],
     "recurrent fresh": [*DAPO, "algo.recurrent=true", *FRESH],
     "tabular recurrent": [*DAPO, *CHAIN, "algo.recurrent=true"],
     "tabular fresh": [*DAPO, *CHAIN, *FRESH],
@@ -92,6 +96,8 @@ def test_a_loaded_agent_goes_on_bit_for_bit(name):
     config = configured(CASES[name])
     play = played(config, envs.make(config.env, 1))
     assert play.learnt >= 3
+    for agent in play.agents:
+        agent.learnt()  # which waits for what is trained beside
     assert all(not differences(play.agents[0], other) for other in play.agents[1:])
     first, *others = play.finish()
     assert others == [first] * len(POINTS)
@@ -111,12 +117,13 @@ def test_cut_episodes_within_an_iteration_come_back(algo):
 
 
 @pytest.mark.integration
-def test_an_agent_on_frames_with_the_lstm_goes_on_bit_for_bit():
+@pytest.mark.parametrize("overlap", [False, True])
+def test_an_agent_on_frames_with_the_lstm_goes_on_bit_for_bit(overlap):
     atari = ["env=atari", "env.task=Breakout", "algo.recurrent=true", "algo.updates_per_version=2", "algo.reuse=2.0"]
-    config = configured([*DAPO, *atari, *FRESH, "algo.fresh_every=1"])
+    config = configured([*DAPO, *atari, *FRESH, "algo.fresh_every=1", f"algo.overlap={overlap}"])
     play = played(config, envs.make(config.env, 1), points=(3, 16), end=25)
     first, *others = play.finish()
-    assert play.learnt == 3
+    assert play.learnt == (2 if overlap else 3)
     assert others == [first] * 2
 
 
@@ -137,12 +144,19 @@ def test_the_state_can_be_loaded_again_after_an_agent_went_on_from_it():
 FULL = {
     "dapo": (Dapo, [*DAPO, *CHAIN, *FRESH, "algo.estimator=exact"]),
     "recurrent": (Dapo, [*DAPO, *CHAIN, *FRESH, "algo.recurrent=true", "algo.estimator=matched_variance"]),
+    "overlap": (Dapo, [*DAPO, *FRESH, "algo.overlap=true"]),
     "dpo": (Dpo, on_pendulum("dpo", "ppo", "algo.utd=0.3")),
     "on_policy": (OnPolicy, on_pendulum("on_policy")),
     "sac": (Sac, on_pendulum("sac", "ppo", "algo.utd=0.3", "algo.report_every=11")),
 }
-NOTHING = {("recurrent", "memory.exact")}
-HARMLESS = {("recurrent", "chunks"), ("sac", "memory.u")}  # nobody asks for it; the next action takes its place
+FRAMES = {(case, "memory.frames") for case in ("dapo", "recurrent", "overlap")}  # of pixels: the test above
+EXACT = {("recurrent", "memory.exact"), ("overlap", "memory.exact")}
+NOTHING = FRAMES | EXACT | {("dapo", "memory.beside"), ("recurrent", "memory.beside")}
+HARMLESS = {
+    ("recurrent", "chunks"),
+    ("overlap", "chunks"),
+    ("sac", "memory.u"),
+}  # nobody asks for it; the next action takes its place
 KEYS = {case: [*kind.KEPT, *(f"memory.{name}" for name in kind.MEMORY)] for case, (kind, _) in FULL.items()}
 FAULTS = [(case, key) for case, keys in KEYS.items() for key in keys if (case, key) not in NOTHING]
 
@@ -188,6 +202,7 @@ def test_a_forgotten_part_is_found_and_changes_the_run(forgetful, case, key):
 PARTS = {
     Actor: "recurrent",
     ActionValues: "dpo",
+    Beside: "overlap",
     Collector: "cut",
     ExactDivergence: "dapo",
     Fresh: "dapo",

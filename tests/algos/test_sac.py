@@ -50,7 +50,7 @@ def test_the_critics_learn_what_an_endless_task_is_worth_only_if_limits_bootstra
     set_alpha(agent, 1e-6)
     play(agent, env, 400)
     batch = whole_replay(agent)
-    assert agent.values(agent.critics, batch["x"], batch["u"]).mean().item() == pytest.approx(value, abs=0.15)
+    assert agent.values("critics", batch["x"], batch["u"]).mean().item() == pytest.approx(value, abs=0.15)
 
 
 def test_replay_keeps_the_true_last_observation():
@@ -88,7 +88,7 @@ def test_the_policys_loss_by_hand_and_its_gradient_in_the_policy_alone():
     assert q.item() == 3
     assert loss.item() == pytest.approx(0.25 * log_pi.mean().item() - 3)
     others = parameters_of(agent.critics, agent.targets, agent.temperature)
-    agent._descend("policy", agent.policy_net, loss)
+    agent.working["policy"].step(agent.optimizers["policy"], loss)
     assert all(p.grad is None for net in (agent.critics, agent.temperature) for p in net.parameters())
     assert equal(others, parameters_of(agent.critics, agent.targets, agent.temperature))
 
@@ -99,7 +99,7 @@ def test_the_policy_climbs_the_critics_along_its_own_actions():
     agent.values = lambda critics, x, u: torch.stack([u[:, 0], u[:, 0] + 1])  # the higher the action the better
     before = agent.mode(np.ones((1, 1), np.float32)).item()
     for _ in range(50):
-        agent._descend("policy", agent.policy_net, agent.policy_loss(x, generator())[0])
+        agent.working["policy"].step(agent.optimizers["policy"], agent.policy_loss(x, generator())[0])
     assert agent.mode(np.ones((1, 1), np.float32)).item() > before + 1
 
 
@@ -120,7 +120,7 @@ def test_the_entropys_target_is_moved_to_the_unit_interval(given, wanted):
 def test_the_temperature_rises_below_the_entropys_target_and_falls_above(below, sign):
     agent = scripted("sac", Scripted(3))
     entropy = agent.target_entropy - below
-    agent._descend("temperature", agent.temperature, agent.temperature_loss(torch.full((4,), -entropy)))
+    agent._descend_temperature(torch.full((4,), -entropy))
     assert math.copysign(1, agent.alpha.item() - 1) == sign
     assert agent.temperature_loss(torch.full((4,), -agent.target_entropy)).item() == 0
 

@@ -44,6 +44,13 @@ def test_an_interrupted_run_is_a_lost_run(tmp_path: Path) -> None:
     assert runs_of(tmp_path).loc[0, "state"] == "failed"
 
 
+def test_configurations_that_differ_in_their_seed_alone_keep_it(tmp_path: Path) -> None:
+    make(tmp_path, seeds=3)
+    configs = load.load_store(tmp_path, plan.read_plan(tmp_path, "multi_step", "gpu")).configs
+    assert {key: config["seed"] for key, config in configs.items()} == {key: key[2] for key in configs}
+    assert len(configs) == 6
+
+
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "episodes.csv"
     path.write_text("step,return,length,env,truncated,lives\n5,1.5,5,0,0,0\n9,27")

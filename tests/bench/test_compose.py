@@ -384,7 +384,7 @@ def test_operators_import_nothing_of_bench_but_operators():
 def test_environments_know_no_algorithm_and_nothing_imports_analysis():
     assert crossing("bench/envs", "bench.algos", "bench.run", "bench.record") == set()
     # A plan asks the referee what its seeds can decide, seeds=auto what they have decided.
-    asking = {"adaptive.py", "plan_text.py", "planning.py"}
+    asking = {"adaptive.py", "plan_text.py", "planning.py", "scored.py"}
     assert {found.split(":")[0] for found in crossing("bench", "analysis")} == asking
 
 

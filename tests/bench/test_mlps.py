@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.mlps import Net, default_init, polyak
+from bench.mlps import Net, default_init
+from bench.precision import Working
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -77,13 +78,18 @@ def test_frames_are_looked_at_once_however_many_actions_follow():
     assert len(calls) == 1
 
 
-def test_polyak_moves_every_parameter_by_tau_and_leaves_the_source():
-    target, source = Net((2,), [3], 1, generator(0)), Net((2,), [3], 1, generator(1))
-    before = [p.detach().clone() for p in target.parameters()]
-    origin = [p.detach().clone() for p in source.parameters()]
-    polyak(target, source, 0.25)
-    for old, new, towards in zip(before, target.parameters(), origin, strict=True):
-        assert torch.allclose(new, 0.75 * old + 0.25 * towards, atol=1e-7)
-    assert all(torch.equal(p, q) for p, q in zip(source.parameters(), origin, strict=True))
-    polyak(target, source, 1.0)
-    assert all(torch.allclose(p, q) for p, q in zip(target.parameters(), origin, strict=True))
+@pytest.mark.parametrize("activation", [torch.tanh, torch.relu])
+@pytest.mark.parametrize("shape", [(17,), (4, 84, 84)])
+def test_a_network_in_bfloat16_has_a_float32_output_near_its_masters(shape, activation):
+    master = Net(shape, [64, 64], 2, generator(), code=3, activation=activation)
+    net = Working(master, "bf16").net
+    obs = torch.randn(5, *shape, generator=generator(1))
+    obs = obs if len(shape) == 1 else (obs * 50 + 128).clamp(0, 255).to(torch.uint8)
+    code = torch.randn(4, 5, 3, generator=generator(2))
+    out, exact = net(obs, code), master(obs, code)
+    assert out.dtype == torch.float32
+    assert not torch.equal(out, exact)
+    assert (out - exact).abs().max() < 0.05
+    types = {name: part.dtype for name, part in net.named_parameters()}
+    assert types.pop("body.layers.2.weight") == types.pop("body.layers.2.bias") == torch.float32
+    assert set(types.values()) == {torch.bfloat16}

@@ -111,3 +111,16 @@ def test_marks_and_names():
     assert PRECISIONS == ("fp32", "bf16")
     with pytest.raises(ValueError, match=r"precision is 'fp16'; allowed: fp32, bf16"):
         Working(nn.Linear(1, 1), "fp16")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_master_follows_another_by_tau_and_leaves_it(precision):
+    target, source = (Working(network(), precision) for _ in range(2))
+    nn.init.normal_(source.master.value.weight, generator=torch.Generator().manual_seed(3))
+    before, origin = target.master.value.weight.detach().clone(), source.master.value.weight.detach().clone()
+    target.follow(source, 0.25)
+    torch.testing.assert_close(target.master.value.weight.detach(), 0.75 * before + 0.25 * origin)
+    torch.testing.assert_close(target.net.value.weight, target.master.value.weight)
+    assert torch.equal(source.master.value.weight, origin)
+    target.follow(source, 1.0)
+    torch.testing.assert_close(target.master.value.weight.detach(), origin)

@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 from torch import distributions as library
 
-from bench.ops.distributions import MARGIN, Beta, Categorical, Family, SquashedGaussian
+from bench.ops.distributions import MANY, MARGIN, Beta, Categorical, Family, SquashedGaussian, standard_gamma
 
 LOW, HIGH = torch.tensor([-1.0, 0.0, -4.0]), torch.tensor([1.0, 2.0, 4.0])
 FAMILIES: list[Family] = [Beta(LOW, HIGH), SquashedGaussian(LOW, HIGH), Categorical(6)]
@@ -326,3 +327,44 @@ def test_a_range_that_is_none_is_refused(cls, low, high):
 def test_no_action_at_all_is_refused():
     with pytest.raises(ValueError, match="num_actions"):
         Categorical(0)
+
+
+@pytest.mark.parametrize("shape", [1.0, 1.3, 4.0, 60.0])
+@pytest.mark.parametrize("draws", [None, 50])
+def test_gamma_draws_follow_the_gamma_distribution_few_or_many_at_once(shape, draws):
+    generator = torch.Generator().manual_seed(1)
+    shapes = torch.tensor([shape, 2.5]).expand(1000, 2)
+    x = standard_gamma(shapes, generator, draws)
+    assert x.shape == ((1000, 2) if draws is None else (draws, 1000, 2))
+    assert (x.numel() < MANY) == (draws is None)
+    first, second = x.double()[..., 0].flatten(), x.double()[..., 1].flatten()
+    assert stats.kstest(first, stats.gamma(shape).cdf).pvalue > 1e-3
+    assert stats.kstest(second, stats.gamma(2.5).cdf).pvalue > 1e-3
+    assert stats.kstest(first, stats.gamma(1.2 * shape).cdf).pvalue < 1e-5
+    assert abs(np.corrcoef(first, second)[0, 1]) < 4 / len(first) ** 0.5
+
+
+def test_refused_gamma_candidates_are_drawn_again(monkeypatch):
+    asked = []
+    own = torch._standard_gamma
+    monkeypatch.setattr(torch, "_standard_gamma", lambda shape, generator: asked.append(shape) or own(shape, generator))
+    x = standard_gamma(torch.tensor([1.0, 50.0]), torch.Generator().manual_seed(0), 100_000)
+    assert (x > 0).all()
+    (shapes,) = asked
+    share = (shapes == 1).sum().item() / 100_000
+    assert 0.03 < share < 0.07  # the method accepts 95 % at its worst, a shape of 1
+    assert (shapes == 50).sum().item() / 100_000 < 0.002
+
+
+def test_several_draws_of_a_state_are_independent_and_of_that_state():
+    raw = torch.tensor([[-3.0, 4.0], [4.0, -3.0]])
+    for family in (
+        Beta(torch.zeros(1), torch.ones(1)),
+        SquashedGaussian(torch.zeros(1), torch.ones(1)),
+        Categorical(2),
+    ):
+        u = family.sample(raw, torch.Generator().manual_seed(0), 500).double().flatten(1)
+        assert u.shape == (500, 2)
+        one = family.sample(raw[:1].expand(3000, 2), torch.Generator().manual_seed(1)).double().flatten()
+        assert u[:, 0].mean().item() == pytest.approx(one.mean().item(), abs=5 * one.std().item() / 500**0.5 + 1e-9)
+        assert len(u[:, 1].unique()) > 1 or isinstance(family, Categorical)

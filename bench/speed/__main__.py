@@ -1,0 +1,118 @@
+"""The benchmark of speed: python -m bench.speed [contest=NAME,...] [rounds=3] [key=value ...]. See docs/performance.md.
+
+Exit status: 0 measured, whatever the ratios are, 1 a side failed, 2 bad input, 130 interrupted.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.checkout import ROOT
+from bench.errors import RunError, UserError, require
+from bench.speed import learning, report
+from bench.speed.contests import CONTESTS, chosen
+from bench.speed.turns import PEERS, Ratio, Turn, ratios, require_peers, turns
+
+USAGE = f"""usage:
+  python -m bench.speed [contest=NAME,NAME|all] [rounds=3] [threads=1] [clock=wall|cpu] [peers=PYTHON] [out=DIR]
+      sides of each contest in turn; contests: {", ".join(contest.name for contest in CONTESTS)}
+  python -m bench.speed learning=true [seeds=0,1,2|0-7] [steps=200_000] [side=NAME,NAME|all] [peers=PYTHON] [out=DIR]
+      what PPO learns on Breakout, beside Stable-Baselines3; runs that are in DIR already are not made again
+  python -m bench.speed.growth
+      what costs grow with"""
+KEYS = {"contest": "all", "rounds": "3", "threads": "1", "clock": "wall", "peers": str(PEERS), "out": ""}
+LEARNING_KEYS = {"learning": "true", "seeds": "0-4", "steps": "200_000", "side": "all", "peers": str(PEERS), "out": ""}
+RESULTS = ROOT / "results" / "speed"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The words of the command line, complete."""
+
+    values: dict[str, str]
+
+    def whole(self, key: str) -> int:
+        """A count. Errors: `UserError`."""
+        text = self.values[key].replace("_", "")
+        require(text.isdecimal() and int(text) > 0, key, self.values[key], "a whole number from 1 on")
+        return int(text)
+
+    def out(self, default: Path) -> Path:
+        """Where results go."""
+        return Path(self.values["out"] or default)
+
+    def peers(self) -> Path:
+        """The peers' interpreter; not resolved, which would leave their environment."""
+        return Path(self.values["peers"]).absolute()
+
+
+def parse(words: list[str]) -> Asked:
+    """The command line as data. Errors: `UserError`."""
+    pairs = [word.partition("=") for word in words]
+    keys = LEARNING_KEYS if "learning" in {key for key, _, _ in pairs} else KEYS
+    given: dict[str, str] = {}
+    for key, sign, value in pairs:
+        if key not in keys:
+            raise UserError(f"there is no key {key!r}; allowed: {', '.join(keys)}")
+        require(bool(sign and value), key, value, "a value: key=value")
+        require(key not in given, key, value, "one value, it is given twice")
+        given[key] = value
+    require(given.get("learning", "true") == "true", "learning", given.get("learning"), "true, or leave it out")
+    return Asked(keys | given)
+
+
+def measure(asked: Asked) -> int:
+    """Run contests, print and keep what they show."""
+    contests, rounds, threads = chosen(asked.values["contest"]), asked.whole("rounds"), asked.whole("threads")
+    clock, peers = asked.values["clock"], asked.peers()
+    require(clock in ("wall", "cpu"), "clock", clock, "wall, cpu (on a machine that does other work too)")
+    require_peers(contests, peers)
+    of = report.origin()
+    made: list[Turn] = []
+    found: list[Ratio] = []
+    failed = 0
+    for contest in contests:
+        try:
+            for turn in turns(contest, rounds, threads, peers):
+                made.append(turn)
+                rate = turn.measured.rate(contest.clock(clock))
+                print(f"{contest.name}, round {turn.round + 1}, {turn.side}: {rate:,.0f} steps/s", file=sys.stderr)
+        except RunError as error:  # the other contests are worth their minutes
+            failed = 1
+            print(f"error: {contest.name}: {error}", file=sys.stderr)
+        found += ratios(contest, made, clock)
+    if made:
+        print(report.markdown(of, contests, made, found, clock))
+        print(report.write(asked.out(RESULTS), of, contests, made, found, clock), file=sys.stderr)
+    return failed
+
+
+def learn(asked: Asked) -> int:
+    """Make what is missing of the comparison of learning, print and keep what all of it shows."""
+    folder = asked.out(RESULTS / "learning")
+    sides, seeds = learning.sides(asked.values["side"]), learning.seeds(asked.values["seeds"])
+    steps, peers = asked.whole("steps"), asked.peers()
+    learning.make(folder, sides, seeds, steps, peers)
+    path = learning.write(folder, steps)
+    print(path.read_text())
+    return 0
+
+
+def main(words: list[str]) -> int:
+    """See the head of this file."""
+    if {"-h", "--help"} & set(words):
+        print(USAGE)
+        return 0
+    try:
+        asked = parse(words)
+        return learn(asked) if "learning" in asked.values else measure(asked)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

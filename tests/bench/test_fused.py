@@ -1,0 +1,103 @@
+"""Runs of several seeds in one process: complete directories, resumed alike, one failing alone."""
+
+import json
+import signal
+
+import pytest
+import yaml
+from command_line import call, kill, one_sentence, start, status, wait_until
+
+WORDS = [
+    "algo=dpo",
+    "env=mujoco",
+    "env.task=InvertedPendulum-v5",
+    "env.evaluation.every=0",
+    "logger=none",
+    "learner=ppo",
+    "algo.hidden=[16]",
+    "algo.learner.steps=32",
+    "algo.learner.epochs=2",
+    "algo.learner.minibatches=2",
+    "algo.learner.baseline_updates=2",
+    "algo.batch_size=8",
+    "algo.baseline_samples=4",
+    "algo.critic_samples=3",
+    "store=store",
+    "seeds_per_process=3",
+]
+
+
+def runs(folder):
+    """Directories of a store by seed."""
+    found = (path for path in (folder / "store" / "runs").iterdir() if (path / "config.yaml").exists())
+    return {yaml.safe_load((path / "config.yaml").read_text())["seed"]: path for path in found}
+
+
+def test_a_block_leaves_a_whole_run_per_seed(tmp_path):
+    made = call(tmp_path, "bench", *WORDS, "steps=96", "seed=4")
+    assert made.returncode == 0, made.stderr
+    found = runs(tmp_path)
+    assert found.keys() == {3, 4, 5}
+    assert made.stdout.strip().endswith(found[4].name)
+    assert all(status(path)["state"] == "done" for path in found.values())
+    assert len({status(path)["params_sha256"] for path in found.values()}) == 3
+    for path in found.values():
+        assert len((path / "metrics.csv").read_text().splitlines()) == 4  # a header, 96 / 32 iterations
+        assert (path / "checkpoint.pt").stat().st_size < 200_000  # its own parameters, not the block's
+        assert not list(path.glob("resume-*"))
+    assert "already done" in call(tmp_path, "bench", *WORDS, "steps=96", "seed=3").stderr
+
+
+def test_a_killed_block_goes_on_to_the_same_bits(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    words = [*WORDS, "steps=1600", "checkpoint_minutes=0.0005", "seed=0"]
+    assert call(whole, "bench", *words).returncode == 0
+    process = start(cut, "bench", *words)
+    wait_until(lambda: (cut / "store").exists() and all(list(p.glob("resume-*")) for p in runs(cut).values() or [cut]))
+    wait_until(lambda: len(runs(cut)) == 3 and all(list(path.glob("resume-*")) for path in runs(cut).values()))
+    kill(process, signal.SIGKILL)
+    again = call(cut, "bench", *words)
+    assert again.returncode == 0, again.stderr
+    assert "go on from step" in again.stderr
+    for seed, path in runs(cut).items():
+        other = runs(whole)[seed]
+        assert status(path)["params_sha256"] == status(other)["params_sha256"]
+        assert (path / "episodes.csv").read_text() == (other / "episodes.csv").read_text()
+        assert len(json.loads((path / "manifest.json").read_text())["attempts"]) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("learner=trpo",), ("algo=on_policy",), ("seeds_per_process=0",), ("run_dir=somewhere",), ("logger=wandb",)],
+)
+def test_what_seeds_cannot_make_together_is_one_sentence(tmp_path, words):
+    own = (
+        [word for word in WORDS if not word.startswith("algo.")] if words[0].startswith(("learner", "algo")) else WORDS
+    )
+    said = one_sentence(call(tmp_path, "bench", *own, "steps=10_000", *words))
+    assert "seeds_per_process" in said or "algo.learner" in said
+
+
+def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path, monkeypatch):
+    from bench import compose
+    from bench.algos.fused_dpo import Block
+    from bench.errors import DivergedError, RunError
+    from bench.run import run
+
+    observe = Block.observe
+
+    def fault(block, steps):
+        told = observe(block, steps)
+        worst = [agent for agent in block.agents if agent.iterations == 2]
+        return [DivergedError("planted"), *told[1:]] if len(worst) == 3 and told[0] else told
+
+    monkeypatch.setattr(Block, "observe", fault)
+    monkeypatch.chdir(tmp_path)
+    composed = compose.compose([*WORDS, "steps=96"])
+    with pytest.raises(RunError, match="s0"):
+        run(compose.to_run_config(composed), compose.to_container(composed))
+    found = runs(tmp_path)
+    assert [status(found[seed])["state"] for seed in (0, 1, 2)] == ["failed", "done", "done"]
+    assert "planted" in status(found[0])["error"]
