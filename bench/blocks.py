@@ -33,4 +33,3 @@ def require_block(run: "RunConfig") -> None:
     last = seeds_of_block(run.seed, count)[-1]
     require(last < 2**31, "seed", run.seed, f"one whose block of {count} seeds ends below 2^31")
     require(run.run_dir is None, "run_dir", run.run_dir, f"null with {key} above 1: each seed has its own")
-    require(run.logger.name == "none", "logger.name", run.logger.name, f"none with {key} above 1")

@@ -3,6 +3,7 @@
 Seed s belongs to the block of seeds that begins at s // n * n, and each of them makes the whole block. A run of a block
 is recorded, saved and judged like one that was made alone. All go on from the newest step of which each has a whole
 checkpoint. A run that fails, by learning that diverges say, is recorded as failed, and the others go on without it.
+The runs of a block are not mirrored in W&B.
 """
 
 import contextlib
@@ -46,6 +47,8 @@ def run_block(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]
     seats = [seat for seat in seats if not seat.record.found_finished()]
     if not seats:
         return asked, True
+    if config.logger.name != "none":
+        print("runs of seeds_per_process above 1 are not mirrored; their directories hold everything", file=sys.stderr)
     with contextlib.ExitStack() as exits:
         for seat in seats:
             exits.push(seat.__exit__)

@@ -46,18 +46,16 @@ class Layers(nn.Module):
             default_init(layer, generator)
         full_precision(self.layers[-1])
         self.activation = activation
-        # named once: asking the modules for them would take as long as a small layer
-        self.parts = [(layer.weight, layer.bias) for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the layers."""
-        *hidden, last = self.parts
-        for weight, bias in hidden:
-            x = x.to(weight.dtype)
-            fused = self.activation is torch.tanh
-            x = linear_tanh(x, weight, bias) if fused else self.activation(linear(x, weight, bias))
-        weight, bias = last
-        return linear(x.to(weight.dtype), weight, bias)
+        *hidden, last = self.layers
+        for layer in hidden:
+            assert isinstance(layer, nn.Linear)
+            parts = x.to(layer.weight.dtype), layer.weight, layer.bias
+            x = linear_tanh(*parts) if self.activation is torch.tanh else self.activation(linear(*parts))
+        assert isinstance(last, nn.Linear)
+        return linear(x.to(last.weight.dtype), last.weight, last.bias)
 
 
 class Frames(nn.Module):

@@ -17,6 +17,7 @@ from dpo_cases import (
     scripted,
     trained,
 )
+from resume_cases import Play, restored, through_file
 
 from bench import algos, compose
 from bench.algos import dpo, dpo_values
@@ -536,6 +537,20 @@ def test_frames_run_and_are_kept_once(released):
     assert batch["x"].shape == batch["x_next"].shape == (4, 4, 84, 84)
     stored = 2 * 4 + 12 * 2 + 2 * 4  # the first stacks, a frame per step and copy, two new games
     assert agent.frames.next == stored + (-2 if released else 0)
+
+
+def test_frames_are_kept_by_a_checkpoint():
+    config = discrete("a2c", "algo.learner.steps=6", "algo.batch_size=4", "algo.replay_capacity=16")
+    played = Play(config, Games())
+    played.go(10)
+    saved = played.agents[0].state_dict()
+    forgetful = {**saved, "memory": {**saved["memory"], "frames": algos.make(config, Games()).frames.state_dict()}}
+    played.join(restored(config, Games(), through_file(saved)))
+    played.join(restored(config, Games(), through_file(forgetful)))
+    played.go(9)
+    first, again, other = played.finish()
+    assert again == first
+    assert other != first
 
 
 @pytest.mark.parametrize("learner", ["a2c", "trpo"])

@@ -149,7 +149,7 @@ FULL = {
     "on_policy": (OnPolicy, on_pendulum("on_policy")),
     "sac": (Sac, on_pendulum("sac", "ppo", "algo.utd=0.3", "algo.report_every=11")),
 }
-FRAMES = {(case, "memory.frames") for case in ("dapo", "recurrent", "overlap")}  # of pixels: the test above
+FRAMES = {(case, "memory.frames") for case in ("dapo", "recurrent", "overlap", "dpo")}  # of pixels: the test above
 EXACT = {("recurrent", "memory.exact"), ("overlap", "memory.exact")}
 NOTHING = FRAMES | EXACT | {("dapo", "memory.beside"), ("recurrent", "memory.beside")}
 HARMLESS = {

@@ -29,7 +29,7 @@ WORDS = [
 
 def runs(folder):
     """Directories of a store by seed."""
-    found = (path for path in (folder / "store" / "runs").iterdir() if (path / "config.yaml").exists())
+    found = (path.parent for path in (folder / "store" / "runs").glob("*/config.yaml"))
     return {yaml.safe_load((path / "config.yaml").read_text())["seed"]: path for path in found}
 
 
@@ -55,7 +55,6 @@ def test_a_killed_block_goes_on_to_the_same_bits(tmp_path):
     words = [*WORDS, "steps=1600", "checkpoint_minutes=0.0005", "seed=0"]
     assert call(whole, "bench", *words).returncode == 0
     process = start(cut, "bench", *words)
-    wait_until(lambda: (cut / "store").exists() and all(list(p.glob("resume-*")) for p in runs(cut).values() or [cut]))
     wait_until(lambda: len(runs(cut)) == 3 and all(list(path.glob("resume-*")) for path in runs(cut).values()))
     kill(process, signal.SIGKILL)
     again = call(cut, "bench", *words)
@@ -70,7 +69,7 @@ def test_a_killed_block_goes_on_to_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [("learner=trpo",), ("algo=on_policy",), ("seeds_per_process=0",), ("run_dir=somewhere",), ("logger=wandb",)],
+    [("learner=trpo",), ("algo=on_policy",), ("seeds_per_process=0",), ("run_dir=somewhere",)],
 )
 def test_what_seeds_cannot_make_together_is_one_sentence(tmp_path, words):
     own = (
@@ -78,6 +77,28 @@ def test_what_seeds_cannot_make_together_is_one_sentence(tmp_path, words):
     )
     said = one_sentence(call(tmp_path, "bench", *own, "steps=10_000", *words))
     assert "seeds_per_process" in said or "algo.learner" in said
+
+
+def test_a_block_is_not_mirrored_and_says_so(tmp_path):
+    words = [word for word in WORDS if not word.startswith("logger")]
+    made = call(tmp_path, "bench", *words, "steps=96", "logger=wandb", "logger.mode=offline")
+    assert made.returncode == 0
+    assert "are not mirrored" in made.stderr
+    assert not any((path / "wandb").exists() for path in runs(tmp_path).values())
+
+
+def test_a_suite_makes_a_block_in_one_process(tmp_path):
+    words = ["check=faster_variants", "scale=smoke", "tasks=[CartPole-v1]", "store=store", "logger=none"]
+    made = call(tmp_path, "bench.suite", "run", *words)
+    assert made.returncode == 0, made.stderr
+    fused = [
+        path
+        for path in (tmp_path / "store" / "runs").iterdir()
+        if yaml.safe_load((path / "config.yaml").read_text())["seeds_per_process"] == 8
+    ]
+    assert len(fused) == 8  # the block of the two that are planned
+    assert all(status(path)["state"] == "done" for path in fused)
+    assert sum((path / "log.txt").exists() for path in fused) == 1
 
 
 def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path, monkeypatch):

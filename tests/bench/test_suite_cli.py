@@ -226,8 +226,7 @@ def test_more_seeds_are_new_runs_and_the_old_ones_stay():
 
 def test_all_means_every_check(monkeypatch):
     composed = []
-    monkeypatch.setattr(suite, "compose", lambda overrides, _: composed.append(overrides))
-    monkeypatch.setattr(suite, "to_suite_config", lambda _: None)
+    monkeypatch.setattr(suite, "suite_config", composed.append)
     monkeypatch.setattr(suite, "expand", lambda _: None)
     suite._plans(["scale=cpu", "check=all"])
     assert composed == [["scale=cpu", f"check={name}"] for name in presets("check")]
