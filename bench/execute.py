@@ -74,13 +74,6 @@ class _Job:
     saved: int = 0  # step of its newest checkpoint
     given: int = 0  # and what that was before the first attempt
 
-    @property
-    def block(self) -> tuple[str, str, int, int] | None:
-        """What is equal of the runs that one process makes (`seeds_per_process`); None of a run by itself."""
-        words = [word.partition("=")[2] for word in self.run.overrides if word.startswith("seeds_per_process=")]
-        count = int(words[-1].replace("_", "")) if words else 1
-        return (self.run.arm, self.run.task, self.run.steps, self.run.seed // count) if count > 1 else None
-
     def look(self) -> bool:
         """True if it has got further than it ever had, as its checkpoints tell."""
         found = checkpoint.found(self.run_dir)
@@ -215,8 +208,8 @@ class _Pool:
 
     def _made_by_another(self, job: _Job) -> bool:
         """True if the process of another run of its block makes it now, or has made it."""
-        if job.block is None or any(other.block == job.block for other in self.running):
-            return job.block is not None
+        if job.run.block is None or any(other.run.block == job.run.block for other in self.running):
+            return job.run.block is not None
         made = bool(read_status(job.run_dir)["state"] == "done")
         if made:
             self.waiting.remove(job)
@@ -231,7 +224,7 @@ class _Pool:
             raise UserError(f"the run directory {job.run_dir} cannot be written: {error.strerror}") from None
         limits = Limits(job.run.threads, place.gpu, self.executor.memory_gb)
         words = [*job.run.overrides, *self.overrides]
-        others = [other.run_dir for other in self.waiting if job.block is not None and other.block == job.block]
+        others = [other.run_dir for other in self.waiting if job.run.block and other.run.block == job.run.block]
         try:
             self.running[job] = _Attempt(self.server, job, words, place, limits, others)
         except (OSError, EOFError) as error:  # the server ended meanwhile, or it cannot fork

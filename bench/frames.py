@@ -63,7 +63,7 @@ class Frames:
         if self.next + len(frames) - first > len(self.pool):
             self._grow(first, self.next + len(frames) - first)
         if self.pool.is_cuda:
-            frames = frames.pin_memory()  # the copy then runs beside what follows
+            frames = frames.contiguous().pin_memory()  # the copy then runs beside what follows
         begin = self.next % len(self.pool)
         until_end = len(self.pool) - begin
         self.pool[begin : begin + len(frames)].copy_(frames[:until_end], non_blocking=True)

@@ -27,7 +27,7 @@ from bench.episodes import Episode
 from bench.errors import RunError
 from bench.identity import run_directory
 from bench.loop import Position
-from bench.record import RunRecord
+from bench.record import RunRecord, read_status
 from bench.run import SHARE, Following
 from bench.session import Training
 from bench.stop import Stop, listening
@@ -44,9 +44,14 @@ def run_block(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]
     """
     asked, seeds = run_directory(container), seeds_of_block(config.seed, config.seeds_per_process)
     seats = [_Seat(replace(config, seed=seed), {**container, "seed": seed}) for seed in seeds]
-    seats = [seat for seat in seats if not seat.record.found_finished()]
+    seats = _to_make([seat for seat in seats if not seat.record.found_finished()])
     if not seats:
         return asked, True
+    if len(seats) > 1:
+        print(
+            f"{len(seats)} runs in one process, seeds {seats[0].config.seed} to {seats[-1].config.seed}",
+            file=sys.stderr,
+        )
     if config.logger.name != "none":
         print("runs of seeds_per_process above 1 are not mirrored; their directories hold everything", file=sys.stderr)
     with contextlib.ExitStack() as exits:
@@ -58,7 +63,16 @@ def run_block(config: RunConfig, container: dict[str, Any]) -> tuple[Path, bool]
             if not seats:
                 return asked, True
             _Together(seats, stop).follow()
+    if read_status(asked).get("state") == "failed":
+        raise RunError(f"{asked.name} failed before the others of its block, which are done; it can be made again")
     return asked, False
+
+
+def _to_make(seats: list["_Seat"]) -> list["_Seat"]:
+    """Of the unfinished runs those to make now: one that failed waits until the others, which are further, are done."""
+    failed = [seat for seat in seats if read_status(seat.record.path).get("state") == "failed"]
+    going = [seat for seat in seats if seat not in failed]
+    return going if any(checkpoint.found(seat.record.path) for seat in going) else seats
 
 
 class _Ahead:

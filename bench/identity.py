@@ -47,7 +47,7 @@ def provenance(container: Mapping[str, Any]) -> dict[str, Any]:
     suite, task = container["env"]["suite"], container["env"]["task"]
     return {
         "configuration": configuration_hash(container),
-        "sources": digest(container["algo"]["name"], suite),
+        "sources": digest(container["algo"]["name"], suite, container.get("seeds_per_process", 1) > 1),
         "identity_versions": versions(suite, task),
     }
 

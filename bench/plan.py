@@ -33,6 +33,13 @@ class PlannedRun:
     overrides: tuple[str, ...]  # of `python -m bench`, without store and logger
     threads: int = 1
 
+    @property
+    def block(self) -> tuple[str, str, int, int] | None:
+        """What is equal of the runs that one process makes (`seeds_per_process`); None of a run by itself."""
+        words = [word.partition("=")[2] for word in self.overrides if word.startswith("seeds_per_process=")]
+        count = int(words[-1].replace("_", "")) if words else 1
+        return (self.arm, self.task, self.steps, self.seed // count) if count > 1 else None
+
     def state(self, store: Path) -> str:
         """One of STATES. A run that says `running` and is held by no process was killed: `interrupted`."""
         path = store / self.run_dir

@@ -203,6 +203,8 @@ def _require_possible(runs: list[PlannedRun], executor: SlurmConfig) -> None:
         raise UserError("executor is 'slurm' and there is no sbatch on this machine; allowed: local")
     if not executor.gpus and any(run.device == "cuda" for run in runs):
         raise UserError("executor.gpus is 0 and there are runs with device=cuda; allowed: 1 and more")
+    if fused := next((run for run in runs if run.block), None):
+        raise UserError(f"executor is 'slurm' and {fused.arm} has several seeds_per_process; allowed: local")
 
 
 def _submit(runs: list[PlannedRun], store: Path, suite: SuiteConfig, executor: SlurmConfig) -> tuple[str, int]:

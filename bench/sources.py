@@ -17,19 +17,22 @@ from bench.exact import PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
 TIES = ("bench", "bench.schedule", "bench.session")
+# Of several seeds in one process: what they compute with, and what lets them go on together (and also keeps and shows).
+FUSED, LOCKSTEP = "bench.algos.fused_dpo", "bench.fused"
 ASIDE = {"bench.algos", "bench.envs", "bench.errors", "bench.exact", "bench.metrics"}
 SCHEMAS = "config"  # ending of the modules that hold them
 
 
 @cache
-def digest(algo: str, suite: str) -> str:
+def digest(algo: str, suite: str, fused: bool = False) -> str:
     """SHA-256 over the modules that a run computes with.
 
-    Args: algo: key of ALGOS or PROGRAMS; suite: of SUITES.
+    Args: algo: key of ALGOS or PROGRAMS; suite: of SUITES; fused: several seeds learn in one process.
     """
     roots = [(ALGOS | PROGRAMS)[algo].partition(":")[0], SUITES[suite], *TIES]
+    modules = reached([*roots, FUSED]) | {LOCKSTEP} if fused else reached(roots)
     total = hashlib.sha256()
-    for module in sorted(reached(roots)):
+    for module in sorted(modules):
         total.update(f"{module} {said(module)}\n".encode())
     return total.hexdigest()
 

@@ -65,11 +65,15 @@ def _runs(plans: list[Plan]) -> Runs:
 
 
 def _part(runs: Runs, suite: SuiteConfig) -> Runs:
-    """This machine's part, the same for every store: each n-th run in the order of the hashes, which mixes arms."""
+    """This machine's part, the same for every store: each n-th run, or block of them, in the order of the hashes."""
     part, parts = shard(suite.shard)
-    ordered = sorted(runs.items(), key=lambda item: item[1][0].hash)
-    mine = {run_dir for place, (run_dir, _) in enumerate(ordered) if place % parts == part - 1}
-    return {run_dir: found for run_dir, found in runs.items() if run_dir in mine}
+    first: dict[object, str] = {}  # of a block of runs, which one process makes, the lowest hash
+    for run, _ in runs.values():
+        unit = run.block or run.hash
+        first[unit] = min(run.hash, first.get(unit, run.hash))
+    ordered = sorted(first, key=first.__getitem__)  # which mixes arms
+    mine = {unit for place, unit in enumerate(ordered) if place % parts == part - 1}
+    return {run_dir: found for run_dir, found in runs.items() if (found[0].block or found[0].hash) in mine}
 
 
 def _summary(plans: list[Plan], runs: Runs) -> str:

@@ -213,21 +213,24 @@ class Block:
         agent = self.agents[seed]
         agent.iterations += 1
         x, u = rollout.x.flatten(0, 1), rollout.u.flatten(0, 1)
-        metrics = estimated | {
-            "version": agent.iterations,
-            "updates": agent.policy_updates,
-            "trained": agent.values.trained,
-            "lr": self.config.learning_rate,
-            **_means(rows, seed),
-            **policy_metrics(agent.acting, x, u, log_mu, agent.generators["diagnostics"]),
-            **agent.rows.means(),
-            **_means(fits, seed),
-        }
-        agent.rows.clear()
         try:
+            metrics = estimated | {
+                "version": agent.iterations,
+                "updates": agent.policy_updates,
+                "trained": agent.values.trained,
+                "lr": self.config.learning_rate,
+                **_means(rows, seed),
+                **policy_metrics(agent.acting, x, u, log_mu, agent.generators["diagnostics"]),
+                **agent.rows.means(),
+                **_means(fits, seed),
+            }
             require_finite(metrics, agent.policy_updates)
         except DivergedError as error:
             return error
+        except FloatingPointError as error:
+            return DivergedError(str(error))
+        finally:
+            agent.rows.clear()
         return metrics
 
     def _epochs(self, x: Tensor, u: Tensor, a: Tensor, returns: Tensor, log_mu: Tensor) -> Rows:

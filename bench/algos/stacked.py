@@ -89,8 +89,14 @@ class SeedsFamily:
 
     def sample(self, raw: Tensor, generators: Generators, draws: int | None = None) -> Tensor:
         """`[S, N, size]` -> `[S, N, ...]`, or `[draws, S, N, ...]`."""
-        drawn = [self.family.sample(part, g, draws) for part, g in zip(raw, generators, strict=True)]
+        drawn = [self._draw(part, g, draws) for part, g in zip(raw, generators, strict=True)]
         return torch.stack(drawn, 0 if draws is None else 1)
+
+    def _draw(self, raw: Tensor, generator: torch.Generator, draws: int | None) -> Tensor:
+        try:
+            return self.family.sample(raw, generator, draws)
+        except FloatingPointError:  # this seed has diverged, as its losses will tell; the others have not
+            return self.family.sample(torch.zeros_like(raw), generator, draws)
 
 
 class StackedPolicy(nn.Module):

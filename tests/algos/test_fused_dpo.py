@@ -7,7 +7,7 @@ import pytest
 import torch
 from dpo_cases import configured, trained
 
-from bench import algos, envs, seeding
+from bench import algos, compose, envs, seeding
 from bench.algos.fused_dpo import Block
 from bench.errors import DivergedError
 
@@ -102,3 +102,30 @@ def test_a_seed_that_diverges_leaves_the_others_as_they_are():
     first, second = block.act(obs)
     assert isinstance(first, DivergedError)
     assert np.isfinite(second).all()
+
+
+def test_with_discrete_actions_too():
+    config = compose.to_run_config(
+        compose.compose(["algo=dpo", "env=classic", "hparams=dpo_cpu_discrete", "logger=none", "steps=600"])
+    )
+    config.algo.learner.steps = 64
+    worlds = [envs.make(config.env, 1) for _ in range(2)]
+    agents = [algos.make(replace(config, seed=seed), env) for seed, env in enumerate(worlds)]
+    block = Block(agents, config.precision)
+    obs = [env.reset(seeding.env_seeds(seed, env.num_envs)) for seed, env in enumerate(worlds)]
+    told = []
+    for count in range(128 // worlds[0].num_envs):
+        actions = block.act(obs)
+        if any(isinstance(action, DivergedError) for action in actions):
+            break
+        steps = [env.step(action) for env, action in zip(worlds, actions, strict=True)]
+        obs = [step.obs for step in steps]
+        if count == 80 // worlds[0].num_envs:
+            with torch.no_grad():
+                agents[0].values.critic.body.layers[0].bias.fill_(torch.nan)
+        told = block.observe(steps)
+        if any(isinstance(row, DivergedError) for row in told):
+            break
+    assert isinstance(told[0], DivergedError)
+    assert not isinstance(told[1], DivergedError)
+    assert torch.isfinite(parameters(agents[1])).all()

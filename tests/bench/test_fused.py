@@ -122,3 +122,22 @@ def test_a_seed_that_diverges_is_recorded_and_the_others_go_on(tmp_path, monkeyp
     found = runs(tmp_path)
     assert [status(found[seed])["state"] for seed in (0, 1, 2)] == ["failed", "done", "done"]
     assert "planted" in status(found[0])["error"]
+
+
+def test_a_killed_block_goes_on_although_one_of_it_had_failed(tmp_path):
+    words = [*WORDS, "steps=1600", "checkpoint_minutes=0.0005", "seed=0"]
+    process = start(tmp_path, "bench", *words)
+    wait_until(lambda: len(runs(tmp_path)) == 3 and all(list(p.glob("resume-*")) for p in runs(tmp_path).values()))
+    kill(process, signal.SIGKILL)
+    first = runs(tmp_path)[0]
+    for path in first.glob("resume-*"):  # older than those of the others
+        path.rename(path.with_name("resume-1.pt"))
+    told = json.loads((first / "status.json").read_text())
+    (first / "status.json").write_text(json.dumps({**told, "state": "failed", "error": "planted"}))
+    again = call(tmp_path, "bench", *words)
+    assert again.returncode == 1
+    assert "2 runs go on from step" in again.stderr
+    assert f"{first.name} failed before the others" in again.stderr
+    assert [status(path)["state"] for _, path in sorted(runs(tmp_path).items())] == ["failed", "done", "done"]
+    assert call(tmp_path, "bench", *words).returncode == 0
+    assert status(first)["state"] == "done"

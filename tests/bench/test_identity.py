@@ -22,7 +22,7 @@ def test_one_configuration_has_one_identity_wherever_it_is_kept():
 
 def test_other_sources_make_another_run_of_the_same_configuration(monkeypatch):
     before = provenance(CLASSIC), identity(CLASSIC)
-    monkeypatch.setattr(identities, "digest", lambda algo, suite: "changed")
+    monkeypatch.setattr(identities, "digest", lambda algo, suite, fused: "changed")
     assert provenance(CLASSIC)["configuration"] == before[0]["configuration"] == configuration_hash(CLASSIC)
     assert identity(CLASSIC) != before[1]
     assert run_name(CLASSIC).rpartition("-")[0] == "dapo-CartPole_v1-s0"
@@ -124,3 +124,15 @@ def test_comments_docstrings_and_layout_do_not_count(tmp_path, monkeypatch, same
 @pytest.mark.parametrize("other", [CODE.replace("a + 1", "a - 1"), CODE.replace("1\n", "1.0\n"), CODE + "f(2)\n"])
 def test_what_is_computed_counts(tmp_path, monkeypatch, other):
     assert said(tmp_path, monkeypatch, CODE) != said(tmp_path, monkeypatch, other)
+
+
+def test_seeds_in_one_process_depend_on_what_lets_them_learn_together(monkeypatch):
+    alone, together = sources.digest("dpo", "mujoco"), sources.digest("dpo", "mujoco", fused=True)
+    assert alone != together
+    said = sources.said
+    for module in ("bench.algos.fused_dpo", "bench.algos.stacked", "bench.fused"):
+        monkeypatch.setattr(sources, "said", lambda name, own=module: "edited" if name == own else said(name))
+        sources.digest.cache_clear()
+        assert sources.digest("dpo", "mujoco") == alone
+        assert sources.digest("dpo", "mujoco", fused=True) != together
+    sources.digest.cache_clear()

@@ -203,7 +203,8 @@ import signal, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from test_retries import LONG, make, planned
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGINT):  # which is ignored in a shell's background
+    signal.signal(number, signal.default_int_handler)
 make(Path("store"), [planned(blocks=(LONG,))["da_full"]])
 """
 

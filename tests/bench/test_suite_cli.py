@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,16 @@ def test_the_parts_of_a_plan_are_the_plan_each_run_in_one_of_them(tmp_path, monk
     *parts, everything = made
     assert sorted(hash for part in parts for hash in part) == sorted(everything)
     assert sorted(map(len, parts)) == [3, 3, 4]
+
+
+def test_the_runs_of_one_process_are_in_one_part():
+    plan = expand(to_suite_config(compose(["check=faster_variants", "scale=cpu"], "suite")))
+    runs = {run.run_dir: (run, "missing") for run in plan.runs if run.arm in ("dpo", "dpo_fused")}
+    parts = [suite._part(runs, replace(plan.suite, shard=f"{i}/3")) for i in (1, 2, 3)]
+    assert sorted(run_dir for part in parts for run_dir in part) == sorted(runs)
+    blocks = [{run.block for run, _ in part.values() if run.block} for part in parts]
+    assert sum(map(len, blocks)) == len(set.union(*blocks)) == 3  # 24 seeds, 8 a process
+    assert all(len(part) for part in parts)
 
 
 def test_more_seeds_are_new_runs_and_the_old_ones_stay():
