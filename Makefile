@@ -56,11 +56,11 @@ faults: $(READY) ## kills, torn files, full disks and whatever else may happen; 
 	$(BIN)/python -m tests.faults --out $(or $(OUT),results/faults/campaign.md)
 	$(BIN)/python -m tests.faults.mutations --count 2000 --seed 0
 
-speed: $(READY) .venv-peers/.ready ## beside Stable-Baselines3 and the bare emulator, in turn (25 minutes, run nothing beside it); into results/speed
-	$(BIN)/python -m bench.speed $(if $(CONTEST),contest=$(CONTEST)) $(if $(ROUNDS),rounds=$(ROUNDS))
+speed: $(READY) .venv-peers/.ready ## beside Stable-Baselines3 and the bare emulator, in turn (15 minutes, run nothing beside it); into results/speed
+	$(BIN)/python -m bench.speed $(if $(CONTEST),contest="$(CONTEST)") $(if $(ROUNDS),rounds="$(ROUNDS)")
 
 growth: $(READY) ## what costs grow with: environments, seeds, batch, roll-out, steps, games, runs (15 minutes); into results/speed/growth
-	$(BIN)/python -m bench.speed.growth $(if $(AXIS),axis=$(AXIS)) $(if $(ROUNDS),rounds=$(ROUNDS))
+	$(BIN)/python -m bench.speed.growth $(if $(AXIS),axis="$(AXIS)") $(if $(ROUNDS),rounds="$(ROUNDS)")
 
 .venv-peers/.ready: constraints.txt
 	$(PYTHON) -m venv .venv-peers

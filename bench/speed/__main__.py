@@ -6,12 +6,13 @@ Exit status: 0 measured, whatever the ratios are, 1 a side failed, 2 bad input, 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.checkout import ROOT
 from bench.errors import RunError, UserError, require
 from bench.speed import learning, report
-from bench.speed.contests import CONTESTS, chosen
-from bench.speed.turns import PEERS, Ratio, Turn, ratios, require_peers, turns
+from bench.speed.contests import CONTESTS, Contest, chosen
+from bench.speed.turns import PEERS, Turn, ratios, require_peers, turns
 
 USAGE = f"""usage:
   python -m bench.speed [contest=NAME,NAME|all] [rounds=3] [threads=1] [clock=wall|cpu] [peers=PYTHON] [out=DIR]
@@ -66,25 +67,35 @@ def measure(asked: Asked) -> int:
     contests, rounds, threads = chosen(asked.values["contest"]), asked.whole("rounds"), asked.whole("threads")
     clock, peers = asked.values["clock"], asked.peers()
     require(clock in ("wall", "cpu"), "clock", clock, "wall, cpu (on a machine that does other work too)")
-    require_peers(contests, peers)
-    of = report.origin()
+    require_peers([side for contest in contests for side in contest.sides], peers)
+    folder = asked.out(RESULTS)
+    report.require_room(folder)
+    of = report.origin(threads, rounds)
     made: list[Turn] = []
-    found: list[Ratio] = []
     failed = 0
-    for contest in contests:
-        try:
-            for turn in turns(contest, rounds, threads, peers):
-                made.append(turn)
-                rate = turn.measured.rate(contest.clock(clock))
-                print(f"{contest.name}, round {turn.round + 1}, {turn.side}: {rate:,.0f} steps/s", file=sys.stderr)
-        except RunError as error:  # the other contests are worth their minutes
-            failed = 1
-            print(f"error: {contest.name}: {error}", file=sys.stderr)
-        found += ratios(contest, made, clock)
-    if made:
-        print(report.markdown(of, contests, made, found, clock))
-        print(report.write(asked.out(RESULTS), of, contests, made, found, clock), file=sys.stderr)
+    try:
+        for contest in contests:
+            try:
+                for turn in turns(contest, rounds, threads, peers):
+                    made.append(turn)
+                    rate = turn.measured.rate(contest.clock(clock))
+                    print(f"{contest.name}, round {turn.round + 1}, {turn.side}: {rate:,.0f} steps/s", file=sys.stderr)
+            except RunError as error:  # the other contests are worth their minutes
+                failed = 1
+                print(f"error: {contest.name}: {error}", file=sys.stderr)
+    finally:  # what was measured is worth keeping after Ctrl-C too
+        keep(folder, of, contests, made, clock)
     return failed
+
+
+def keep(folder: Path, of: dict[str, Any], contests: list[Contest], made: list[Turn], clock: str) -> None:
+    """Print and write what was measured, if anything was. Args: of: its origin."""
+    seen = [contest for contest in contests if contest.name in {turn.contest for turn in made}]
+    found = [ratio for contest in seen for ratio in ratios(contest, made, clock)]
+    if made:
+        path = report.write(folder, of, seen, made, found, clock)
+        print(report.markdown(of, seen, made, found, clock))
+        print(path, file=sys.stderr)
 
 
 def learn(asked: Asked) -> int:
@@ -92,9 +103,13 @@ def learn(asked: Asked) -> int:
     folder = asked.out(RESULTS / "learning")
     sides, seeds = learning.sides(asked.values["side"]), learning.seeds(asked.values["seeds"])
     steps, peers = asked.whole("steps"), asked.peers()
-    learning.make(folder, sides, seeds, steps, peers)
-    path = learning.write(folder, steps)
-    print(path.read_text())
+    require_peers(sides, peers)
+    place = learning.place(folder, steps)
+    report.require_room(place)
+    try:
+        learning.make(place, sides, seeds, steps, peers)
+    finally:
+        print(learning.write(place, steps).read_text())
     return 0
 
 

@@ -1,10 +1,9 @@
 """What is measured against what, at which hyperparameters, and the ratio that is aimed at."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
-from bench.config import DapoConfig, RunConfig
 from bench.errors import UserError
 
 ATARI = ("algo=ppo", "env=atari", "env.task=Breakout", "env/protocol=ppo2017", "hparams=ppo_sb3_atari")
@@ -15,12 +14,17 @@ HOPPER = (  # Stable-Baselines3 2.9's defaults (ppo.py, policies.py), which norm
     *("algo.learner.minibatches=32", "algo.adam_eps=1e-5"),
     *("algo.normalise.observations=false", "algo.normalise.rewards=false"),
 )
-DAPO = ("algo=dapo", "env=atari", "env.task=Breakout", "hparams=dapo_cpu")
+# Training from the first version on; the cost of an update does not depend on how much there is to draw from.
+DAPO = ("algo=dapo", "env=atari", "env.task=Breakout", "hparams=dapo_cpu", "algo.burn_in=0")
 BF16 = "precision=bf16"
 PAPER = 14_336  # steps of a version: 16 actors x 896
 PAPER_DAPO = ("algo=dapo", "env=atari", "env.task=Breakout", "hparams=dapo_neurips2019", "device=cuda")
-WITHIN, LONGER = "window=5120-9216", "steps=10_240"  # a run that overlaps catches up with its training at its end
+WITHIN, LONGER = "window=2048-4096", "steps=5120"  # a run that overlaps catches up with its training at its end
 SEEDS = 8  # in one program
+# A quarter of an iteration with a quarter of its updates: as much work a step, and rows of metrics to take times from.
+QUARTER = ("algo.learner.steps=512", "algo.learner.minibatches=2", "algo.learner.baseline_updates=3")
+# glibc keeps what is freed, as bench.memory has it in our own processes.
+KEPT = (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1)))
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Side:
     kind: str  # of bench.speed.sides, or of bench/speed/sb3.py
     words: tuple[str, ...]  # of its command line
     is_peer: bool = False  # lives in the peers' environment
+    environment: tuple[tuple[str, str], ...] = ()  # variables that it has beside the others'
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,6 @@ class Contest:
     about: str
     sides: tuple[Side, ...]
     goals: tuple[Goal, ...]
-    needs: str | None = None  # a key that the configuration must have
     by_wall: bool = False  # processor time says nothing here: the sides use it differently
     on_gpu: bool = False  # needs one
     threads: int | None = None  # that each side has, whatever was asked for
@@ -69,28 +73,36 @@ def _ours(name: str, kind: str, warm: int, steps: int, *words: str) -> Side:
     return Side(name, kind, (f"warm={warm}", f"steps={warm + steps}", *words))
 
 
-def _peer(name: str, kind: str, task: str, warm: int, steps: int) -> Side:
-    return Side(name, kind, (task, f"warm={warm}", f"steps={warm + steps}"), is_peer=True)
+def _peer(name: str, kind: str, task: str, warm: int, steps: int, *environment: tuple[str, str]) -> Side:
+    return Side(name, kind, (task, f"warm={warm}", f"steps={warm + steps}"), True, environment)
 
 
-# A window is a whole number of iterations: 1 024 steps of PPO and of DAPO on Atari, 2 048 of DPO and PPO on MuJoCo.
+# A window is a whole number of iterations: 1 024 steps of PPO and of DAPO on Atari, 2 048 of DPO and PPO on MuJoCo; it
+# takes about ten seconds, of DPO more, so that three rounds of all contests take a quarter of an hour.
 CONTESTS = (
     Contest(
         "ppo_atari",
         "PPO, Breakout, 8 environments x 128 steps, 4 epochs of minibatches of 256",
         (
-            _peer("Stable-Baselines3", "atari", "Breakout", 1024, 4096),
-            _ours("ours fp32", "run", 1024, 4096, *ATARI),
-            _ours("ours bf16", "run", 1024, 4096, *ATARI, BF16),
+            _peer("Stable-Baselines3", "atari", "Breakout", 1024, 3072),
+            _peer("Stable-Baselines3, memory kept", "atari", "Breakout", 1024, 3072, *KEPT),
+            _ours("ours fp32", "run", 1024, 5120, *ATARI),
+            _ours("ours bf16", "run", 1024, 6144, *ATARI, BF16),
         ),
-        (Goal("ours fp32", "Stable-Baselines3", 1.6), Goal("ours bf16", "Stable-Baselines3", 3.0)),
+        (
+            Goal("ours fp32", "Stable-Baselines3", 1.6),
+            Goal("ours bf16", "Stable-Baselines3", 3.0),
+            Goal("ours fp32", "Stable-Baselines3, memory kept", None),
+            Goal("ours bf16", "Stable-Baselines3, memory kept", None),
+            Goal("Stable-Baselines3, memory kept", "Stable-Baselines3", None),
+        ),
     ),
     Contest(
         "emulator",
         "Breakout, 8 environments, random actions: the bare vector emulator, and environments on top of one",
         (
-            _ours("emulator", "raw", 1600, 16_000, *ATARI),
-            _ours("ours", "env", 1600, 16_000, *ATARI),
+            _ours("emulator", "raw", 1600, 12_800, *ATARI),
+            _ours("ours", "env", 1600, 12_800, *ATARI),
             _peer("Stable-Baselines3", "env", "Breakout", 800, 8000),
         ),
         (Goal("ours", "emulator", 0.9), Goal("ours", "Stable-Baselines3", None)),
@@ -125,8 +137,8 @@ CONTESTS = (
         "dapo",
         "DAPO (convolutions and LSTM), Breakout, hparams=dapo_cpu",
         (
-            _ours("ours fp32", "run", 5120, 2048, *DAPO),
-            _ours("ours bf16", "run", 5120, 2048, *DAPO, BF16),
+            _ours("ours fp32", "run", 1024, 2048, *DAPO),
+            _ours("ours bf16", "run", 1024, 3072, *DAPO, BF16),
         ),
         (Goal("ours bf16", "ours fp32", None),),
     ),
@@ -138,18 +150,16 @@ CONTESTS = (
             Side("overlapped", "run", (WITHIN, *DAPO, LONGER, "algo.overlap=true")),
         ),
         (Goal("overlapped", "in turn", None),),
-        needs="algo.overlap",
         by_wall=True,
     ),
     Contest(
         "seeds",
-        f"DPO as above, {SEEDS} seeds in one program, steps of all of them together",
+        f"DPO as above in iterations of a quarter, {SEEDS} seeds in one program, steps of all of them together",
         (
-            _ours("one seed", "seeds", 2048, 2048, *DPO),
-            _ours(f"{SEEDS} seeds", "seeds", 2048, 2048, *DPO, f"seeds_per_process={SEEDS}"),
+            _ours("one seed", "seeds", 512, 1536, *DPO, *QUARTER),
+            _ours(f"{SEEDS} seeds", "seeds", 512, 512, *DPO, *QUARTER, f"seeds_per_process={SEEDS}"),
         ),
         (Goal(f"{SEEDS} seeds", "one seed", None),),
-        needs="seeds_per_process",
         by_wall=True,
     ),
     Contest(
@@ -167,23 +177,18 @@ CONTESTS = (
 )
 
 
-def exists(key: str) -> bool:
-    """True if the configuration has this key, of a run or of DAPO."""
-    name = key.rpartition(".")[2]
-    return name in {field.name for config in (RunConfig, DapoConfig) for field in fields(config)}
-
-
 def lacking(contest: Contest) -> str | None:
     """What keeps a contest from being measured here; None: nothing."""
-    if contest.needs is not None and not exists(contest.needs):
-        return f"the key {contest.needs}, which no configuration has"
     if contest.on_gpu and not torch.cuda.is_available():
         return "a CUDA device, and PyTorch sees none here"
     return None
 
 
 def chosen(names: str) -> list[Contest]:
-    """The contests of these names, separated by commas, or `all` that can be measured here. Errors: `UserError`."""
+    """The contests of these names, separated by commas, each once, or `all` that can be measured here.
+
+    Errors: `UserError`.
+    """
     known = {contest.name: contest for contest in CONTESTS}
     if names == "all":
         return [contest for contest in CONTESTS if lacking(contest) is None]
@@ -192,4 +197,4 @@ def chosen(names: str) -> list[Contest]:
             raise UserError(f"contest is {name!r}; allowed: all, {', '.join(known)}")
         if needs := lacking(known[name]):
             raise UserError(f"contest={name} needs {needs}")
-    return [known[name] for name in names.split(",")]
+    return [known[name] for name in dict.fromkeys(names.split(","))]

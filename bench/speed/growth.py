@@ -3,9 +3,10 @@
 Each axis makes one thing larger and leaves the rest as it is; every size is measured in a process of its own, one after
 the other, `rounds` times through all of them, and the least time of a size counts. `exponent` is the slope of time over
 size on logarithmic axes, by least squares; `at the end` that between the two largest sizes, where fixed costs such as
-imports weigh least: 1 is linear, and what lies above MOST is told. Into DIR go growth.csv, growth.md and growth.png.
+imports weigh least: 1 is linear, and what lies above MOST is told. Into DIR go DATE.csv, DATE.md and DATE.png, after an
+interruption or a failure of what had been measured until then.
 
-Exit status: 0 measured, 1 a measurement failed, 2 bad input.
+Exit status: 0 measured, 1 a measurement failed, 2 bad input, 130 interrupted.
 """
 
 import csv
@@ -15,15 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.checkout import ROOT
 from bench.composed import suite_config
-from bench.config import RunConfig
 from bench.errors import RunError, UserError, require
 from bench.plan import expand
 from bench.speed import report
@@ -51,7 +52,6 @@ class Axis:
     about: str  # what is counted, and what stays as it is
     sizes: tuple[int, ...]
     cost: Cost
-    needs: str | None = None  # a key that the configuration must have
 
 
 def _run(first: int, last: int, *words: str) -> Callable[[str], float]:
@@ -127,64 +127,70 @@ RUNS, GAMES = (63, 252, 1008, 5040), (10, 100, 1000, 10_000)
 AXES = (
     Axis("environments", "environments; 8 iterations of PPO, 128 steps of each", (1, 4, 16, 64, 256), _environments),
     Axis("steps", "agent steps of DAPO", (4096, 16_384, 65_536), _steps),
-    Axis("replayed steps", "agent steps of DPO, all held by its replay", (512, 1024, 2048, 4096), _replayed_steps),
+    Axis("replayed_steps", "agent steps of DPO, all held by its replay", (512, 1024, 2048, 4096), _replayed_steps),
     Axis("batch", "steps of a batch of DPO; 512 steps", (64, 128, 256, 512, 1024), _batch),
-    Axis("roll-out", "steps of a roll-out of DAPO; 16 384 steps", (4, 8, 16, 32, 64, 128), _rollout),
-    Axis("seeds", "seeds in one program; 2 048 steps of DPO each", (1, 2, 4, 8), _seeds, "seeds_per_process"),
+    Axis("roll_out", "steps of a roll-out of DAPO; 16 384 steps", (4, 8, 16, 32, 64, 128), _rollout),
+    Axis("seeds", "seeds in one program; 2 048 steps of DPO each", (1, 2, 4, 8), _seeds),
     Axis("games", f"games of each of {2 * CELLS} runs; judged", GAMES, _with_store("analysis", "verdict", games=True)),
-    Axis("runs: verdict", "runs in the store; judged", RUNS, _with_store("analysis", "verdict")),
-    Axis("runs: status", "runs in the store; what is done", RUNS, _with_store("bench.suite", "status")),
-    Axis("runs: plan", "runs in the store; a plan, once their numbers are kept", RUNS,
+    Axis("runs_verdict", "runs in the store; judged", RUNS, _with_store("analysis", "verdict")),
+    Axis("runs_status", "runs in the store; what is done", RUNS, _with_store("bench.suite", "status")),
+    Axis("runs_plan", "runs in the store; a plan, once their numbers are kept", RUNS,
          _with_store("bench.suite", "plan", again=True)),
-    Axis("runs: first plan", "runs in the store; a plan that reads them all", RUNS, _with_store("bench.suite", "plan")),
+    Axis("runs_first_plan", "runs in the store; a plan that reads them all", RUNS, _with_store("bench.suite", "plan")),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Grown:
-    """An axis with the least seconds of each size."""
+    """An axis with the least seconds of each size, of the first sizes where the measurement was interrupted."""
 
     axis: Axis
     seconds: tuple[float, ...]
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Those that were measured."""
+        return self.axis.sizes[: len(self.seconds)]
+
+    @property
     def exponent(self) -> float:
-        """Slope of all sizes."""
-        return float(np.polyfit(np.log(self.axis.sizes), np.log(self.seconds), 1)[0])
+        """Slope of all sizes; nan of a single one."""
+        if len(self.sizes) < 2:
+            return math.nan
+        return float(np.polyfit(np.log(self.sizes), np.log(self.seconds), 1)[0])
 
     @property
     def at_the_end(self) -> float:
-        """Slope between the two largest."""
-        (x, y), (further, more) = list(zip(self.axis.sizes, self.seconds, strict=True))[-2:]
+        """Slope between the two largest; nan unless the last was measured."""
+        if self.sizes != self.axis.sizes or len(self.sizes) < 2:
+            return math.nan
+        (x, y), (further, more) = list(zip(self.sizes, self.seconds, strict=True))[-2:]
         return math.log(more / y) / math.log(further / x)
 
 
 def chosen(names: str) -> list[Axis]:
-    """Axes by name, those that this configuration has. Errors: `UserError`."""
-    there = {axis.name: axis for axis in AXES if axis.needs in (None, *(field.name for field in fields(RunConfig)))}
-    asked = list(there) if names == "all" else names.split(",")
+    """Axes by name, each once. Errors: `UserError`."""
+    there = {axis.name: axis for axis in AXES}
+    asked = list(there) if names == "all" else list(dict.fromkeys(names.split(",")))
     for name in asked:
         require(name in there, "axis", name, f"all, {', '.join(there)}")
     return [there[name] for name in asked]
 
 
-def measure(axes: Sequence[Axis], rounds: int, clock: str) -> list[tuple[Axis, int, float]]:
-    """Axis, size and seconds of every measurement, in the order in which they were made."""
-    made = []
+def measure(axes: Sequence[Axis], rounds: int, clock: str) -> Iterator[tuple[Axis, int, float]]:
+    """Axis, size and seconds of every measurement as it is made."""
     for _ in range(rounds):
         for axis in axes:
             for size in axis.sizes:
-                made.append((axis, size, axis.cost(size, clock)))
-                print(f"{axis.name} {size}: {made[-1][2]:.3g} s", file=sys.stderr, flush=True)
-    return made
+                yield axis, size, axis.cost(size, clock)
 
 
 def grown(made: Sequence[tuple[Axis, int, float]]) -> list[Grown]:
     """The least of each size."""
     found = []
     for axis in dict.fromkeys(axis for axis, _, _ in made):
-        of_size = [min(spent for other, at, spent in made if (other, at) == (axis, size)) for size in axis.sizes]
-        found.append(Grown(axis, tuple(of_size)))
+        of_size = [[spent for other, at, spent in made if (other, at) == (axis, size)] for size in axis.sizes]
+        found.append(Grown(axis, tuple(min(times) for times in of_size if times)))
     return found
 
 
@@ -192,10 +198,14 @@ def table(found: Sequence[Grown]) -> str:
     """What a reader wants to know of each axis."""
     rows = []
     for one in found:
-        each = ", ".join(f"{size:,}: {spent:.3g} s" for size, spent in zip(one.axis.sizes, one.seconds, strict=True))
-        verdict = "no" if one.at_the_end <= MOST else "YES"
-        rows.append((one.axis.name, one.axis.about, each, f"{one.exponent:.2f}", f"{one.at_the_end:.2f}", verdict))
+        each = ", ".join(f"{size:,}: {spent:.3g} s" for size, spent in zip(one.sizes, one.seconds, strict=True))
+        verdict = "-" if math.isnan(one.at_the_end) else "no" if one.at_the_end <= MOST else "YES"
+        rows.append((one.axis.name, one.axis.about, each, _slope(one.exponent), _slope(one.at_the_end), verdict))
     return report.table(("axis", "size", "time", "exponent", "at the end", "above linear"), rows)
+
+
+def _slope(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def draw(found: Sequence[Grown], path: Path) -> None:
@@ -212,10 +222,10 @@ def draw(found: Sequence[Grown], path: Path) -> None:
     for panel in panels.flat[len(found) :]:
         panel.set_visible(False)
     for one, panel in zip(found, panels.flat, strict=False):
-        sizes, last = np.array(one.axis.sizes, float), one.seconds[-1]
+        sizes, last = np.array(one.sizes, float), one.seconds[-1]
         panel.loglog(sizes, last * sizes / sizes[-1], color="0.7", linestyle="--", label="linear")
         panel.loglog(sizes, one.seconds, color="C0", marker="o", label="measured")
-        panel.set_title(f"{one.axis.name} ({one.at_the_end:.2f} at the end)", fontsize=9)
+        panel.set_title(f"{one.axis.name} ({_slope(one.at_the_end)} at the end)", fontsize=9)
         panel.set_ylabel("seconds", fontsize=8)
         panel.set_xlabel(one.axis.about.partition(";")[0], fontsize=8)
         panel.xaxis.set_minor_formatter(NullFormatter())
@@ -226,19 +236,30 @@ def draw(found: Sequence[Grown], path: Path) -> None:
     plt.close(figure)
 
 
-def write(folder: Path, made: Sequence[tuple[Axis, int, float]], clock: str) -> str:
-    """Table, plot and numbers. Returns the text of the table."""
-    folder.mkdir(parents=True, exist_ok=True)
-    of, found = report.origin(), grown(made)
-    with (folder / "growth.csv").open("w", newline="") as file:
+def write(folder: Path, of: dict[str, Any], made: Sequence[tuple[Axis, int, float]], clock: str) -> str:
+    """Table, plot and numbers, into a folder that is there. Returns the text of the table. Args: of: their origin."""
+    name, found = report.stem(of), grown(made)
+    with (folder / f"{name}.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("axis", "size", "seconds"))
         rows.writerows((axis.name, size, f"{spent:.4f}") for axis, size, spent in made)
-    head = f"# What costs grow with, {of['date']}, {of['hardware']['cpu']}, {of['hardware']['cores']} cores"
-    text = "\n".join([f"{head}, {clock} time, commit {of['commit']}", "", table(found), ""])
-    (folder / "growth.md").write_text(text)
-    draw(found, folder / "growth.png")
+    text = "\n".join([f"{report.head('What costs grow with', of)}, {clock} time", "", table(found), ""])
+    (folder / f"{name}.md").write_text(text)
+    draw(found, folder / f"{name}.png")
     return text
+
+
+def keep(folder: Path, axes: Sequence[Axis], rounds: int, clock: str) -> None:
+    """Measure, and print and write what was measured, however it ended."""
+    of = report.origin(threads=1, rounds=rounds)
+    made: list[tuple[Axis, int, float]] = []
+    try:
+        for axis, size, seconds in measure(axes, rounds, clock):
+            made.append((axis, size, seconds))
+            print(f"{axis.name} {size}: {seconds:.3g} s", file=sys.stderr, flush=True)
+    finally:  # after Ctrl-C too
+        if made:
+            print(write(folder, of, made, clock))
 
 
 def main(words: list[str]) -> int:
@@ -255,11 +276,16 @@ def main(words: list[str]) -> int:
         rounds, clock = asked["rounds"], asked["clock"]
         require(rounds.isdecimal() and int(rounds) > 0, "rounds", rounds, "a whole number from 1 on")
         require(clock in ("cpu", "wall"), "clock", clock, "cpu, wall")
-        print(write(Path(asked["out"]), measure(chosen(asked["axis"]), int(rounds), clock), clock))
+        axes, folder = chosen(asked["axis"]), Path(asked["out"])
+        report.require_room(folder)
+        keep(folder, axes, int(rounds), clock)
         return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Whether the same hyperparameters learn the same: PPO on Breakout, Stable-Baselines3 beside ours in fp32 and bf16.
 
-A run leaves one file of its finished games, so that seeds can be added at any time, and by several processes at once.
+A run leaves one file of its finished games and their origin, so that seeds can be added at any time, and by several
+processes at once.
 Compared is the mean score of the games that ended in the last quarter of the steps, a number per seed; seeds of
 different programs have nothing in common, so intervals are Welch's.
 """
@@ -9,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import numpy as np
 from scipy import stats
 
 from bench.errors import UserError, require
+from bench.speed import report
 from bench.speed.contests import ATARI, BF16, Side
-from bench.speed.report import table
 from bench.speed.turns import answer, command
 
 PEER, FP32, BF16_SIDE = "sb3", "fp32", "bf16"
@@ -35,7 +37,7 @@ LEAST = 2  # seeds of each side
 
 def sides(names: str) -> list[Side]:
     """Sides by name, `all` or separated by commas. Errors: `UserError`."""
-    found = list(SIDES) if names == "all" else names.split(",")
+    found = list(SIDES) if names == "all" else list(dict.fromkeys(names.split(",")))
     for name in found:
         require(name in SIDES, "side", name, f"all, {', '.join(SIDES)}")
     return [SIDES[name] for name in found]
@@ -52,25 +54,23 @@ def seeds(text: str) -> list[int]:
     return sorted(set(found))
 
 
-def _folder(folder: Path, steps: int) -> Path:
+def place(folder: Path, steps: int) -> Path:
+    """Where runs of so many steps are kept: only they are compared."""
     return folder / f"{steps}-steps"
 
 
 def make(folder: Path, chosen: list[Side], numbers: list[int], steps: int, peers: Path) -> None:
-    """Make the runs whose files are not there, one after another, each in a process of its own."""
-    if any(side.is_peer for side in chosen) and not peers.exists():
-        raise UserError(f"peers is '{peers}', which is not there; `make speed` installs the peers into .venv-peers")
-    place = _folder(folder, steps)
-    place.mkdir(parents=True, exist_ok=True)
+    """Make the runs whose files are not in the folder, one after another, each in a process of its own."""
     for number in numbers:
         for side in chosen:
-            path = place / f"{side.name}-s{number}.json"
+            path = folder / f"{side.name}-s{number}.json"
             if path.exists():
                 continue
+            of = report.origin(threads=1, rounds=1)  # before the run: sources may change meanwhile
             words = (*side.words, f"seed={number}", f"steps={steps}")
             found = answer(command(Side(side.name, side.kind, words, side.is_peer), 1, peers), 1)
             part = path.with_suffix(f".{os.getpid()}.part")
-            part.write_text(json.dumps(found) + "\n")
+            part.write_text(json.dumps(found | {"origin": of}) + "\n")
             part.replace(path)
             print(f"{path.name}: {len(found['games'])} games", file=sys.stderr)
 
@@ -83,18 +83,28 @@ def quarters(games: list[list[float]], steps: int) -> list[float]:
     return [float(np.mean(scores)) if scores else float("nan") for scores in ended]
 
 
+def _kept(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the runs left, by the names of their files."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*-s*.json"))}
+
+
+def commits(folder: Path) -> list[str]:
+    """The sources that the runs were made of; `unknown` of those that do not say."""
+    found = (kept.get("origin") for kept in _kept(folder).values())
+    return sorted({report.sources(of) if of else "unknown" for of in found})
+
+
 def scores(folder: Path, steps: int) -> dict[str, np.ndarray]:
     """`[seeds, quarters]` of every side that has runs, in the order of the seeds."""
     found: dict[str, dict[int, list[float]]] = {}
-    for path in _folder(folder, steps).glob("*-s*.json"):
-        side, _, seed = path.stem.rpartition("-s")
-        kept: dict[str, Any] = json.loads(path.read_text())
+    for name, kept in _kept(folder).items():
+        side, _, seed = name.rpartition("-s")
         found.setdefault(side, {})[int(seed)] = quarters(kept["games"], steps)
     return {side: np.array([found[side][seed] for seed in sorted(found[side])]) for side in SIDES if side in found}
 
 
-def markdown(found: dict[str, np.ndarray], steps: int) -> str:
-    """Scores of the sides and differences of the pairs."""
+def markdown(found: dict[str, np.ndarray], steps: int, of: Sequence[str]) -> str:
+    """Scores of the sides and differences of the pairs. Args: of: commits of the runs."""
     header = ("side", "seeds", *(f"to {steps * (quarter + 1) // QUARTERS:,}" for quarter in range(QUARTERS)))
     rows = [(side, str(len(x)), *map(_mean, x.T)) for side, x in found.items()]
     lines = [
@@ -102,13 +112,17 @@ def markdown(found: dict[str, np.ndarray], steps: int) -> str:
         "",
         "Mean score of the games that ended up to the step, since the step before it:",
         "",
-        table(header, rows),
+        report.table(header, rows),
         "",
         f"Differences in the last quarter with {100 * (1 - ALPHA):.0f} % intervals by Welch's t over seeds, beside",
         f"{100 * MARGIN:.0f} % of the second side's score, within which two sides are called equal:",
         "",
-        table(("difference", "value", "interval", "margin", "verdict"), [_pair(found, *pair) for pair in PAIRS]),
+        report.table(("difference", "value", "interval", "margin", "verdict"), [_pair(found, *pair) for pair in PAIRS]),
+        "",
+        *(f"Commit {commit}." for commit in of),
     ]
+    if len(of) > 1:
+        lines.append("Warning: the runs are of several sources, and differences may be theirs.")
     return "\n".join(lines) + "\n"
 
 
@@ -148,7 +162,7 @@ def verdict(low: float, high: float, margin: float) -> str:
 
 
 def write(folder: Path, steps: int) -> Path:
-    """Keep the table of all runs that are there. Returns its file."""
-    path = _folder(folder, steps) / "learning.md"
-    path.write_text(markdown(scores(folder, steps), steps))
+    """Keep the table of all runs that are in the folder. Returns its file."""
+    path = folder / "learning.md"
+    path.write_text(markdown(scores(folder, steps), steps, commits(folder)))
     return path

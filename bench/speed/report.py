@@ -4,12 +4,14 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.checkout import git
+from bench.errors import UserError
 from bench.machine import cpu
 from bench.speed.contests import Contest
 from bench.speed.turns import BUSY, Ratio, Turn, crowded
@@ -18,8 +20,8 @@ LARGE = 100  # a rate, not a ratio
 PART_ORDER = ("emulate", "act", "train", "record")
 
 
-def origin() -> dict[str, Any]:
-    """When, of which sources, and on what."""
+def origin(threads: int, rounds: int) -> dict[str, Any]:
+    """When, of which sources, on what, and how. Args: threads: of each side; rounds: that were asked for."""
     commit, diff = git("rev-parse", "HEAD"), git("diff", "HEAD")
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -27,7 +29,37 @@ def origin() -> dict[str, Any]:
         "dirty": bool(diff),
         "hardware": {"cpu": cpu(), "cores": os.cpu_count(), "system": platform.platform()},
         "python": platform.python_version(),
+        "threads": threads,
+        "rounds": rounds,
     }
+
+
+def sources(of: dict[str, Any]) -> str:
+    """The commit of an origin, and whether files differed from it."""
+    return f"{of['commit'] or 'unknown'}{', with changes' if of['dirty'] else ''}"
+
+
+def head(title: str, of: dict[str, Any]) -> str:
+    """The headline of what was measured. Args: of: its origin."""
+    hardware = of["hardware"]
+    where = f"{of['date']}, {hardware['cpu']}, {hardware['cores']} cores, commit {sources(of)}"
+    return f"# {title}, {where}, threads={of['threads']}, rounds={of['rounds']}"
+
+
+def stem(of: dict[str, Any]) -> str:
+    """What the files of this measurement are called, without their endings."""
+    return str(of["date"]).replace(":", "")
+
+
+def require_room(folder: Path) -> None:
+    """Make the folder of the results, before anything is measured for it. Errors: `UserError`: nothing can be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UserError(f"out is '{folder}' ({why}); allowed: a folder that can be made and written to") from None
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -45,10 +77,15 @@ def rates_table(contests: Sequence[Contest], made: Sequence[Turn], clock: str) -
         found = [turn.measured for turn in made if (turn.contest, turn.side) == (contest, side)]
         rates = [one.rate(clocks[contest]) for one in found]
         middle = f"{statistics.median(rates):,.0f}", f"{min(rates):,.0f} to {max(rates):,.0f}"
-        idle = f"{100 * max(one.crowded for one in found):.0f} %"
+        idle = _waited([turn.waited for turn in made if (turn.contest, turn.side) == (contest, side)])
         memory = f"{max(one.peak_mb for one in found):,.0f} MB"
         rows.append((contest, side, *middle, clocks[contest], idle, memory))
     return table(("contest", "side", "steps per second", "spread", "time", "waited", "memory"), rows)
+
+
+def _waited(shares: Sequence[float | None]) -> str:
+    measured = [share for share in shares if share is not None]
+    return f"{100 * max(measured):.0f} %" if measured else "-"
 
 
 def ratios_table(found: Sequence[Ratio]) -> str:
@@ -87,16 +124,24 @@ def markdown(
     of: dict[str, Any], contests: Sequence[Contest], made: Sequence[Turn], found: Sequence[Ratio], clock: str
 ) -> str:
     """The report."""
-    hardware = of["hardware"]
-    head = f"{of['date']}, {hardware['cpu']}, {hardware['cores']} cores, commit {of['commit']}"
-    head += ", with changes" if of["dirty"] else ""
-    lines = [f"# Speed, {head}", ""]
+    lines = [head("Speed", of), ""]
     lines += [f"* {contest.name}: {contest.about}" for contest in contests] + [""]
+    lines += [f"Versions of {who}." for who in _versions(made)] + [""]
     lines += [ratios_table(found), "", rates_table(contests, made, clock), ""]
     if any(turn.measured.parts for turn in made):
         lines += ["Where the time goes, wall time of our own sides:", "", parts_table(made), ""]
     lines += _notes(made)
     return "\n".join(lines) + "\n"
+
+
+def _versions(made: Sequence[Turn]) -> list[str]:
+    """What our sides and the peers ran with; twice, were it to change in between."""
+    found = dict.fromkeys(tuple(turn.measured.versions.items()) for turn in made if turn.measured.versions)
+    return [
+        f"{'the peers' if 'stable-baselines3' in dict(each) else 'ours'}: "
+        + ", ".join(f"{name} {version}" for name, version in each)
+        for each in found
+    ]
 
 
 def _notes(made: Sequence[Turn]) -> list[str]:
@@ -114,9 +159,8 @@ def write(
     found: Sequence[Ratio],
     clock: str,
 ) -> Path:
-    """Keep a run of the benchmark as DATE.json and DATE.md. Returns the second."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = of["date"].replace(":", "")
+    """Keep a run of the benchmark as DATE.json and DATE.md in a folder that is there. Returns the second."""
+    name = stem(of)
     plain = {
         **of,
         "clock": clock,

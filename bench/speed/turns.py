@@ -9,7 +9,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ class Turn:
     side: str
     round: int
     measured: Measured
+    is_alone: bool = True  # its process works in one thread, whose time says how long it waited
+
+    @property
+    def waited(self) -> float | None:
+        """Share of the window in which the process did not run; None: nobody measured it."""
+        return self.measured.crowded if self.is_alone and self.measured.cpu_s else None
 
 
 @dataclass(frozen=True)
@@ -63,16 +69,23 @@ def command(side: Side, threads: int, peers: Path) -> list[str]:
     return [sys.executable, "-m", "bench.speed.sides", side.kind, *side.words, f"threads={threads}"]
 
 
-def require_peers(contests: list[Contest], peers: Path) -> None:
-    """Refuse contests with peers where these are not installed."""
-    if any(side.is_peer for contest in contests for side in contest.sides) and not peers.exists():
+def require_peers(sides: Iterable[Side], peers: Path) -> None:
+    """Refuse sides that are peers where these are not installed."""
+    if not any(side.is_peer for side in sides):
+        return
+    if not os.path.lexists(peers):
         raise UserError(f"peers is '{peers}', which is not there; `make speed` installs the peers into .venv-peers")
+    if not (peers.is_file() and os.access(peers, os.X_OK)):
+        raise UserError(f"peers is '{peers}', which is no program; allowed: the Python of the peers' environment")
 
 
-def answer(words: list[str], threads: int) -> Any:
-    """What a process prints last, from JSON. Errors: `RunError`: it failed."""
-    environment = os.environ | dict.fromkeys(THREADS, str(threads))
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+def answer(words: list[str], threads: int, variables: Sequence[tuple[str, str]] = ()) -> Any:
+    """What a process prints last, from JSON. Errors: `RunError`: it failed. Args: variables: of its environment."""
+    environment = os.environ | dict.fromkeys(THREADS, str(threads)) | dict(variables)
+    try:
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    except OSError as error:
+        raise RunError(f"{words[0]} does not start: {error.strerror}") from None
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         said = next(reversed(done.stderr.strip().splitlines()), "nothing")
@@ -81,14 +94,14 @@ def answer(words: list[str], threads: int) -> Any:
 
 
 def turns(
-    contest: Contest, rounds: int, threads: int, peers: Path, start: Callable[[list[str], int], Any] = answer
+    contest: Contest, rounds: int, threads: int, peers: Path, start: Callable[..., Any] = answer
 ) -> Iterator[Turn]:
-    """Measure a contest. Args: start: runs a command and gives what it printed."""
+    """Measure a contest. Args: start: as `answer`, runs a command and gives what it printed."""
     for number in range(rounds):
         for side in contest.sides:
             own = contest.threads or threads
-            found = start(command(side, own, peers), own)
-            yield Turn(contest.name, side.name, number, Measured(**found))
+            found = start(command(side, own, peers), own, side.environment)
+            yield Turn(contest.name, side.name, number, Measured(**found), own == 1 and not contest.by_wall)
 
 
 def ratios(contest: Contest, made: list[Turn], clock: str) -> list[Ratio]:
@@ -109,5 +122,5 @@ def ratios(contest: Contest, made: list[Turn], clock: str) -> list[Ratio]:
 
 
 def crowded(made: list[Turn]) -> float:
-    """The largest share of its time that a side waited for other work."""
-    return max((turn.measured.crowded for turn in made), default=0.0)
+    """The largest share of its time that a side waited for other work, where that was measured."""
+    return max((turn.waited or 0.0 for turn in made), default=0.0)

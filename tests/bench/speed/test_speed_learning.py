@@ -32,11 +32,10 @@ def test_other_seeds_are_refused(text):
         learning.seeds(text)
 
 
-def keep(folder, side, seed, score, steps=100):
-    place = folder / f"{steps}-steps"
-    place.mkdir(parents=True, exist_ok=True)
-    games = [[25 * quarter, float(score)] for quarter in (1, 2, 3, 4)]
-    (place / f"{side}-s{seed}.json").write_text(json.dumps({"games": games}))
+def keep(folder, side, seed, score, steps=100, commit="abc"):
+    games = [[steps // 4 * quarter, float(score)] for quarter in (1, 2, 3, 4)]
+    kept = {"games": games, "origin": {"commit": commit, "dirty": False}}
+    (folder / f"{side}-s{seed}.json").write_text(json.dumps(kept))
 
 
 def test_the_table_compares_what_is_there(tmp_path):
@@ -51,6 +50,17 @@ def test_the_table_compares_what_is_there(tmp_path):
     low, high = map(float, interval.split(" to "))
     assert low < 0.1 < high
     assert "needs 2 seeds of both" in text
+    assert "Commit abc." in text
+    assert "Warning" not in text
+
+
+def test_runs_of_several_sources_are_told(tmp_path):
+    keep(tmp_path, "sb3", 0, 1.0)
+    keep(tmp_path, "fp32", 0, 1.0, commit="def")
+    (tmp_path / "fp32-s1.json").write_text(json.dumps({"games": [[1, 2.0]]}))
+    text = learning.write(tmp_path, 100).read_text()
+    assert all(f"Commit {commit}." in text for commit in ("abc", "def", "unknown"))
+    assert "Warning: the runs are of several sources" in text
 
 
 @pytest.mark.parametrize(
@@ -69,7 +79,7 @@ def test_the_interval_is_that_of_the_referee():
 
 
 def test_a_side_without_a_finished_game_is_said_to_have_none():
-    text = learning.markdown({"sb3": np.full((3, 4), np.nan)}, 100)
+    text = learning.markdown({"sb3": np.full((3, 4), np.nan)}, 100, [])
     assert text.count("no game") == 4
     assert text.count("needs 2 seeds of both") == 3
 
@@ -80,10 +90,35 @@ def test_runs_that_are_there_are_not_made_again(tmp_path, monkeypatch):
     keep(tmp_path, "fp32", 0, 1.0, 400)
     learning.make(tmp_path, learning.sides("fp32,bf16"), [0, 1], 400, tmp_path)
     assert [(f"seed={seed}" in words, "precision=bf16" in words) for seed, words in zip((0, 1, 1), asked, strict=True)]
-    assert sorted(path.name for path in (tmp_path / "400-steps").iterdir()) == [
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("bf16-s0.json", "bf16-s1.json", "fp32-s0.json", "fp32-s1.json"),
     ]
+    made = json.loads((tmp_path / "bf16-s1.json").read_text())["origin"]
+    assert {"commit", "dirty", "hardware", "threads", "rounds"} <= made.keys()
     assert np.array_equal(learning.scores(tmp_path, 400)["bf16"][:, 0], [2.0, 2.0])
+
+
+def test_an_interrupted_comparison_keeps_the_table_of_what_is_there(tmp_path, monkeypatch, capsys):
+    answers = iter([{"games": [[1, 2.0]]}])
+
+    def answer(words, threads):
+        for found in answers:
+            return found
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learning, "answer", answer)
+    assert main(["learning=true", "seeds=0-1", "steps=400", "side=fp32", f"out={tmp_path}"]) == 130
+    assert "| fp32 | 1 " in capsys.readouterr().out
+    assert (tmp_path / "400-steps" / "learning.md").exists()
+
+
+@pytest.mark.parametrize("kind", [["contest=dapo"], ["learning=true", "side=fp32"]])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_measured(kind, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main([*kind, f"out={tmp_path}/file/below"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: out is '{tmp_path}/file/below")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -100,6 +135,8 @@ def test_runs_that_are_there_are_not_made_again(tmp_path, monkeypatch):
         (["learning=true", "side=x"], "side is 'x'; allowed: all, sb3, fp32, bf16"),
         (["learning=true", "contest=dpo"], "there is no key 'contest'; allowed: learning"),
         (["contest=ppo_atari", "peers=/nowhere"], "peers is '/nowhere', which is not there; `make speed`"),
+        (["contest=ppo_atari", "peers=/tmp"], "peers is '/tmp', which is no program; allowed: the Python"),
+        (["learning=true", "peers=/tmp"], "peers is '/tmp', which is no program; allowed: the Python"),
     ],
 )
 def test_bad_options_are_one_sentence(words, sentence, capsys):
