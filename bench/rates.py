@@ -224,9 +224,6 @@ def speeds(runs: Mapping[str, tuple[PlannedRun, str]], suite: SuiteConfig, slots
         print(said, file=sys.stderr, flush=True)
         kept.rates |= measure(chosen, here, suite.measure_seconds)
         kept.tried |= {signature(run.overrides): suite.measure_seconds for run in chosen}
-        if not store.exists():  # an empty store holds them, or each plan before the first run would measure again
-            with contextlib.suppress(OSError):
-                (store / "runs").mkdir(parents=True)
         kept.write()
     waits = [rate.crowded for name, rate in kept.rates.items() if name in todo]
     return Speeds(

@@ -10,7 +10,7 @@ from math import inf
 import pytest
 from test_compose import presets
 
-from bench import compose, composed, plan, rates
+from bench import compose, composed, plan
 from bench.check_config import SuiteConfig
 from bench.errors import UserError
 
@@ -265,17 +265,6 @@ def test_the_file_has_a_bound_and_the_last_command_stays(fresh, monkeypatch):
         composed.keep()
     fresh()
     assert [json.loads(key)[1] for key in composed._shelf().held["checked"]] == ["algo.clip=0.4", "algo.clip=0.3"]
-
-
-def test_a_plan_measures_once_though_its_store_is_not_there_yet(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(rates, "measure", lambda runs, slots, seconds: asked.append(len(runs)) or {})
-    suite = composed.suite_config([*CHECK, f"store={tmp_path / 'new'}", "pilot=nowhere", "measure_seconds=30"])
-    runs = {run.run_dir: (run, "missing") for run in plan.expand(suite).runs[:1]}
-    for _ in range(2):
-        rates.speeds(runs, suite, {"cpu": 2})
-    assert asked == [1]
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["rates.json", "runs"]  # an empty store
 
 
 def test_nothing_is_kept_of_sources_that_changed_meanwhile_or_of_presets_elsewhere(fresh, monkeypatch, tmp_path):
