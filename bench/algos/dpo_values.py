@@ -79,7 +79,7 @@ class ActionValues(Kept):
         return out[..., 0], nn.functional.softplus(out[..., 1]) + self.config.sigma_floor  # E4
 
     def critic_loss(self, batch: Batch, u_next: Tensor) -> Tensor:
-        """Of replayed steps, with the actions drawn at their next states."""
+        """Of replayed steps `[N]`, with the actions drawn at their next states; `[S]` losses of `[S, N]` of S seeds."""
         cfg, alive = self.config, 1 - batch["done"]
         with torch.no_grad():
             mean_next, sigma_next = self.value(self.net("target"), batch["x_next"], u_next)
@@ -88,8 +88,8 @@ class ActionValues(Kept):
                 sigma_target = torch.where(alive > 0, sigma_target, cfg.sigma_floor)  # E4
         mean, sigma = self.value(self.net("critic"), batch["x"], batch["u"])
         if cfg.critic == "mse":
-            return (mean - mean_target).square().mean()
-        return gaussian_kl(mean_target, sigma_target, mean, sigma).mean()
+            return (mean - mean_target).square().mean(-1)
+        return gaussian_kl(mean_target, sigma_target, mean, sigma).mean(-1)
 
     def update_critic(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """One update on replayed steps. Returns its loss."""

@@ -22,7 +22,7 @@ from bench.algos.stacked import StackedNet, StackedPolicy
 from bench.envs.base import Step
 from bench.errors import DivergedError
 from bench.keeping import Rows
-from bench.ops.losses import gaussian_kl, gaussian_nll, kl_policy_loss
+from bench.ops.losses import gaussian_nll, kl_policy_loss
 from bench.precision import Working
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam's state, beside its count of steps
@@ -46,17 +46,9 @@ class StackedValues(ActionValues):
 
     def learn(self, batch: Batch, generators: Any) -> Tensor:
         """One update of each critic on replayed steps. Returns their losses `[S]`."""
-        cfg, alive = self.config, 1 - batch["done"]
         with torch.no_grad():
             u_next = self.policy.family.sample(self.policy(batch["x_next"]), generators)
-            mean_next, sigma_next = self.value(self.net("target"), batch["x_next"], u_next)
-            mean_target, sigma_target = batch["r"] + cfg.gamma * alive * mean_next, cfg.gamma * sigma_next
-            if cfg.mask_terminal_sigma:
-                sigma_target = torch.where(alive > 0, sigma_target, cfg.sigma_floor)  # E4
-        mean, sigma = self.value(self.net("critic"), batch["x"], batch["u"])
-        if cfg.critic == "mse":
-            return self._follow((mean - mean_target).square().mean(-1))
-        return self._follow(gaussian_kl(mean_target, sigma_target, mean, sigma).mean(-1))
+        return self._follow(self.critic_loss(batch, u_next))
 
     def learn_returns(self, x: Tensor, u: Tensor, returns: Tensor) -> Tensor:
         """One update of each on its iteration's own returns `[S, N, K]`. Returns their losses `[S]`."""
