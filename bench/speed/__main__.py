@@ -118,15 +118,11 @@ def main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(USAGE)
         return 0
-    try:
-        asked = parse(words)
-        return learn(asked) if "learning" in asked.values else measure(asked)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return report.status_of(lambda: _run(parse(words)))
+
+
+def _run(asked: Asked) -> int:
+    return learn(asked) if "learning" in asked.values else measure(asked)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.checkout import ROOT
 from bench.composed import suite_config
-from bench.errors import RunError, UserError, require
+from bench.errors import RunError, require
 from bench.plan import expand
 from bench.speed import report
 from bench.speed.synthetic import fill
@@ -267,25 +267,22 @@ def main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    try:
-        asked = dict(KEYS)
-        for key, sign, value in (word.partition("=") for word in words):
-            allowed = ", ".join(f"{name}=..." for name in KEYS)
-            require(key in KEYS and bool(sign and value), "the word", f"{key}{sign}{value}", allowed)
-            asked[key] = value
-        rounds, clock = asked["rounds"], asked["clock"]
-        require(rounds.isdecimal() and int(rounds) > 0, "rounds", rounds, "a whole number from 1 on")
-        require(clock in ("cpu", "wall"), "clock", clock, "cpu, wall")
-        axes, folder = chosen(asked["axis"]), Path(asked["out"])
-        report.require_room(folder)
-        keep(folder, axes, int(rounds), clock)
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return report.status_of(lambda: _asked(words))
+
+
+def _asked(words: list[str]) -> int:
+    asked = dict(KEYS)
+    for key, sign, value in (word.partition("=") for word in words):
+        allowed = ", ".join(f"{name}=..." for name in KEYS)
+        require(key in KEYS and bool(sign and value), "the word", f"{key}{sign}{value}", allowed)
+        asked[key] = value
+    rounds, clock = asked["rounds"], asked["clock"]
+    require(rounds.isdecimal() and int(rounds) > 0, "rounds", rounds, "a whole number from 1 on")
+    require(clock in ("cpu", "wall"), "clock", clock, "cpu, wall")
+    axes, folder = chosen(asked["axis"]), Path(asked["out"])
+    report.require_room(folder)
+    keep(folder, axes, int(rounds), clock)
+    return 0
 
 
 if __name__ == "__main__":

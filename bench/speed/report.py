@@ -4,14 +4,15 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.checkout import git
-from bench.errors import UserError
+from bench.errors import RunError, UserError
 from bench.machine import cpu
 from bench.speed.contests import Contest
 from bench.speed.turns import BUSY, Ratio, Turn, crowded
@@ -184,3 +185,15 @@ def write(
     path = folder / f"{name}.md"
     path.write_text(markdown(of, contests, made, found, clock))
     return path
+
+
+def status_of(work: Callable[[], int]) -> int:
+    """Exit status of a command: its own, 1 after a failure, 2 after bad input, 130 after Ctrl-C, each said."""
+    try:
+        return work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
